@@ -1,0 +1,1 @@
+"""A horizontally scaled, stateless MCP gateway. Start reading at `gateway/flow.py`."""

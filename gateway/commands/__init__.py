@@ -1,0 +1,1 @@
+"""WHAT ONE TYPES. One module a subcommand of `mcp-gateway`."""

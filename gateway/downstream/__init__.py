@@ -1,0 +1,1 @@
+"""WHO CALLS US. ASGI, uvicorn and gunicorn stay in this room."""

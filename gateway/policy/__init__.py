@@ -1,0 +1,1 @@
+"""WHAT WE DECIDE. Pure; knows the configuration, not the world."""

@@ -1,0 +1,58 @@
+"""What the configuration says of the whole gateway, compiled for the way of a request.
+
+A `Site` is immutable; a changed configuration is a new one, swapped in whole. An exchange that started with the old
+one ends with it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from gateway.policy.backends import Backend
+
+RESERVED_PATHS: Final = ("/health", "/livez", "/readyz", "/metrics", "/.well-known")
+"""The gateway's own paths. A mount that would hide one of them is refused by `check`."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds, in bytes and seconds. Beyond each: 413, 408, or a JSON-RPC error on the stream."""
+
+    body_bytes: int = 4 * 1024 * 1024  # the SDK's own default
+    answer_bytes: int = 64 * 1024 * 1024  # one JSON answer of a backend
+    event_bytes: int = 16 * 1024 * 1024  # one SSE event of a backend
+    body_seconds: float = 30.0  # for a client to send its body
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """`origins` may hold "*". Only origins listed here (or the gateway's own) may call from a browser."""
+
+    origins: frozenset[str] = frozenset()
+
+
+class Site(msgspec.Struct, frozen=True):
+    """All that the flow asks of the configuration."""
+
+    backends: Mapping[str, Backend]
+    routes: Mapping[str, Backend]  # every path that serves MCP, exactly as it stands in a request line
+    public_url: str | None = None
+    hosts: frozenset[str] = frozenset()  # allowed Host names, lower case, without port; empty: all (auth and Host are off)
+    cors: Cors = Cors()
+    trusted_proxies: tuple[str, ...] = ()  # CIDR
+    expose_mounts: bool = False
+    limits: Limits = Limits()
+    digest: str = ""  # of the configuration, first 12 hexadecimal digits of SHA-256
+
+
+def compile_routes(backends: Iterable[Backend]) -> dict[str, Backend]:
+    """path → backend for every spelling that serves a mount: `/echo/mcp`, `/echo`, each with and without a last slash.
+
+    No redirect between them: backends that redirect `/mcp/` lose the prefix, and clients lose the body (facts.md).
+    """
+    routes: dict[str, Backend] = {}
+    for backend in backends:
+        if backend.mount is not None:
+            prefix = backend.mount.rstrip("/")
+            for path in (prefix, f"{prefix}/", f"{prefix}/mcp", f"{prefix}/mcp/"):
+                routes[path] = backend
+    return routes

@@ -1,0 +1,176 @@
+"""What the flow needs from the world, as Protocols. The shells implement them; the tests stand fakes at them.
+
+Header lists are `list[tuple[bytes, bytes]]` with lower-case names, in the order of the wire. Times are seconds of the
+event loop's clock. Every method that waits is bounded by a time-out that its docstring names.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import msgspec
+
+from gateway.policy.backends import Address, Backend, Endpoint
+from gateway.protocol.outcomes import Outcome
+from gateway.protocol.versions import Era
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Inbound(msgspec.Struct, frozen=True):
+    """The head of one downstream HTTP request."""
+
+    method: str
+    path: str  # percent-encoded, as in the request line, without the query
+    query: bytes
+    headers: Headers
+    peer: str  # the IP address that connected, "" where there is none
+    scheme: str
+
+
+class ClientLeft(Exception):
+    """The client closed its connection; there is nobody left to tell."""
+
+
+class Client(Protocol):
+    """The one who called: read its body, answer it once, with a whole reply or with a stream."""
+
+    @property
+    def started(self) -> bool:
+        """Whether a reply has begun: from then on an error can only be an event."""
+
+    async def read_body(self, limit_bytes: int, within_seconds: float) -> bytes:
+        """The whole body. Raises `Rejected` (TOO_LARGE, BODY_TIMEOUT) or `ClientLeft`."""
+
+    def cut_on_leave(self) -> None:
+        """From now on the exchange's task is cancelled as soon as the client leaves. Call it at most once."""
+
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole reply in one go; sets content-length."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """The head of a streamed reply."""
+
+    async def write(self, data: bytes) -> None:
+        """A part of a streamed reply; waits while the client is slow. Raises `ClientLeft`."""
+
+    async def end(self) -> None:
+        """The end of a streamed reply."""
+
+
+class Answer(Protocol):
+    """What the backend sent back: the head at once, the body as it comes.
+
+    Whoever has an answer must `close()` it (in a `finally`): a body not read to its end costs the connection, which is
+    how an upstream call is cancelled.
+    """
+
+    status: int
+    headers: Headers
+
+    @property
+    def body(self) -> bytes | None:
+        """The whole body, where it came together with the head; None otherwise. Costs nothing to ask."""
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises `Failed`: NONSENSE beyond the limit, BROKEN when cut, TIMED_OUT."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, in pieces of any size, with back-pressure. Raises `Failed` as `read` does."""
+
+    def close(self) -> None:
+        """Gives the connection back, or drops it when the body wasn't read to its end. Harmless when repeated."""
+
+
+class Upstream(Protocol):
+    """Calls backends. One method, because one job."""
+
+    async def send(self, backend: Backend, endpoint: Endpoint, method: bytes, headers: Headers, body: bytes) -> Answer:
+        """Sends the request and waits for the answer's head, as long as the backend's time-outs allow.
+
+        `headers` are end-to-end headers; the client adds `host`, `content-length`, `connection` and nothing else.
+        Raises `Failed`: UNREACHABLE (no byte was sent), BROKEN, TIMED_OUT, NONSENSE (not HTTP), OVERLOADED.
+        A stale pooled connection is replaced without the caller knowing, only if no byte of the answer arrived and no
+        byte of the request can have been read by the backend.
+        """
+
+
+class Endpoints(Protocol):
+    """Which endpoints a backend has now, and how they are."""
+
+    def pick(self, backend: Backend) -> Endpoint:
+        """The least loaded healthy endpoint. Raises `Failed` (UNREACHABLE) where there is none at all, e.g. before DNS answered."""
+
+    def find(self, backend: Backend, address: Address) -> Endpoint | None:
+        """The endpoint of that address while it is still configured or resolved, healthy or not."""
+
+    def begin(self, endpoint: Endpoint) -> None:
+        """One more call is outstanding at this endpoint."""
+
+    def finish(self, endpoint: Endpoint, outcome: Outcome) -> None:
+        """A call that `begin` announced has ended; the outcome feeds passive ejection."""
+
+
+class Seals(Protocol):
+    """Seals what a client holds for us. Any replica with the same keys opens it."""
+
+    def seal(self, plain: bytes, purpose: bytes) -> str:
+        """base64url without padding, opaque, of visible ASCII."""
+
+    def open(self, token: str, purpose: bytes) -> bytes | None:
+        """What was sealed for that purpose, or None for anything else whatsoever."""
+
+
+class Eras(Protocol):
+    """Which eras a backend is known to speak."""
+
+    def speaks(self, backend: Backend, era: Era) -> bool | None:
+        """True or False where it is known (configured, probed, or seen), None where it isn't."""
+
+    def observe(self, backend: Backend, era: Era, spoken: bool) -> None:
+        """An answer showed that the backend speaks an era, or that it doesn't. A contradiction starts a new probe."""
+
+
+class Record(msgspec.Struct):
+    """What is told of one exchange: the log line, the metrics. Filled in along the way by the flow."""
+
+    request_id: str
+    http_method: str
+    path: str
+    started: float  # event loop time
+    mount: str = ""
+    backend: str = ""
+    era: str = ""
+    method: str = ""  # the JSON-RPC method; of a batch, that of its first request
+    name: str = ""  # tool, prompt or resource
+    client_name: str = ""
+    endpoint: Address = ""
+    session: str = ""  # the first 8 characters of a digest: to find a session's lines, not to use the session
+    status: int = 0
+    outcome: Outcome = Outcome.INTERNAL
+    detail: str = ""  # why, in a few words, where the outcome isn't `ok`
+    bytes_in: int = 0
+    bytes_out: int = 0
+    events: int = 0
+    forwarded: float = 0.0  # when the request left for the backend; 0: it never did
+    answered: float = 0.0  # when the head of the answer came
+    upstream_ended: float = 0.0  # when the answer's last byte came
+    rpc_code: int = 0  # of the JSON-RPC error, if there was one
+
+
+class Telemetry(Protocol):
+    """What is told, and to whom, is its own business."""
+
+    def begin(self, record: Record) -> None:
+        """An exchange is in flight."""
+
+    def finish(self, record: Record) -> None:
+        """It ended: one log line, a few metrics."""
+
+    def step(self, record: Record, step: str, **facts: object) -> None:
+        """One step of the way, for `--log-level debug`. Cheap when nobody listens."""
+
+    def stream_opened(self, record: Record, kind: str) -> Callable[[], None]:
+        """One more open stream of that kind (`post`, `get`, `listen`); call the result when it closed."""
+
+    def exception(self, record: Record, error: BaseException) -> None:
+        """A bug of ours: logged with its trace, never shown to a client."""

@@ -1,0 +1,1 @@
+"""WHAT THE BYTES MEAN. Pure: no await, clock, log, random, or socket."""

@@ -1,0 +1,147 @@
+"""How an exchange can end: one closed enum, and one table for all who must agree on it.
+
+The same word stands in logs, metrics and code. What the gateway refuses or fails is raised as `Rejected` (the
+protocol said no), `Denied` (the policy said no) or `Failed` (the world said no); each carries an `Outcome`, and
+`STATUS` says which HTTP status and which JSON-RPC code the client gets for it.
+
+An outage is never a 4xx: the SDK clients take a 4xx for a backend of the other era (design §11).
+"""
+
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+
+class Outcome(StrEnum):
+    """The closed list of endings. Rows of `STATUS` follow this order."""
+
+    OK = "ok"
+    RPC_ERROR = "rpc_error"  # the backend answered with a JSON-RPC error: the exchange itself went well
+    TOOL_ERROR = "tool_error"  # a tool's result with `isError`
+    BACKEND_REFUSED = "backend_refused"  # the backend answered 4xx without a JSON-RPC error
+    CLIENT_LEFT = "client_left"
+
+    # the protocol says no: `Rejected`
+    PARSE_ERROR = "parse_error"
+    INVALID_REQUEST = "invalid_request"
+    INVALID_PARAMS = "invalid_params"
+    AMBIGUOUS = "ambiguous"
+    HEADER_MISMATCH = "header_mismatch"
+    UNSUPPORTED_VERSION = "unsupported_version"
+    ERA_MISMATCH = "era_mismatch"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    TOO_LARGE = "too_large"
+    BODY_TIMEOUT = "body_timeout"
+    UNKNOWN_SESSION = "unknown_session"
+
+    # the policy says no: `Denied`
+    HOST_DENIED = "host_denied"
+    ORIGIN_DENIED = "origin_denied"
+
+    # the world says no: `Failed`
+    UNREACHABLE = "unreachable"  # no byte was sent: may be tried again, whatever the method
+    BROKEN = "broken"  # the connection broke after something was sent
+    TIMED_OUT = "timed_out"
+    NONSENSE = "nonsense"  # the backend answered what MCP doesn't allow
+    BACKEND_FAILED = "backend_failed"  # the backend answered 5xx
+    BACKEND_UNAUTHORIZED = "backend_unauthorized"
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+    INTERNAL = "internal"  # our own fault
+
+
+class Verdict(NamedTuple):
+    """What a client gets for an outcome that the gateway itself reports."""
+
+    http_status: int
+    code: int  # JSON-RPC error code
+
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+HEADER_MISMATCH: Final = -32020
+UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
+# JSON-RPC leaves -32000..-32099 to implementations, and MCP took -32020..-32022 and -32042 of them (2026-07-28,
+# basic/index "Error Codes"). The SDKs answer an unknown session with -32600 and an unexplained failure with -32603;
+# clients know these two, so the gateway adds no code of its own and says more in `data`.
+
+STATUS: Final[dict[Outcome, Verdict]] = {
+    Outcome.OK: Verdict(200, 0),
+    Outcome.RPC_ERROR: Verdict(200, 0),
+    Outcome.TOOL_ERROR: Verdict(200, 0),
+    Outcome.BACKEND_REFUSED: Verdict(400, INVALID_REQUEST),
+    Outcome.CLIENT_LEFT: Verdict(499, INTERNAL_ERROR),
+    Outcome.PARSE_ERROR: Verdict(400, PARSE_ERROR),
+    Outcome.INVALID_REQUEST: Verdict(400, INVALID_REQUEST),
+    Outcome.INVALID_PARAMS: Verdict(400, INVALID_PARAMS),
+    Outcome.AMBIGUOUS: Verdict(400, INVALID_REQUEST),
+    Outcome.HEADER_MISMATCH: Verdict(400, HEADER_MISMATCH),
+    Outcome.UNSUPPORTED_VERSION: Verdict(400, UNSUPPORTED_PROTOCOL_VERSION),
+    Outcome.ERA_MISMATCH: Verdict(400, INVALID_REQUEST),
+    Outcome.NOT_FOUND: Verdict(404, INVALID_REQUEST),
+    Outcome.METHOD_NOT_ALLOWED: Verdict(405, INVALID_REQUEST),
+    Outcome.UNSUPPORTED_MEDIA_TYPE: Verdict(415, INVALID_REQUEST),
+    Outcome.TOO_LARGE: Verdict(413, INVALID_REQUEST),
+    Outcome.BODY_TIMEOUT: Verdict(408, INVALID_REQUEST),
+    Outcome.UNKNOWN_SESSION: Verdict(404, INVALID_REQUEST),
+    Outcome.HOST_DENIED: Verdict(421, INVALID_REQUEST),
+    Outcome.ORIGIN_DENIED: Verdict(403, INVALID_REQUEST),
+    Outcome.UNREACHABLE: Verdict(503, INTERNAL_ERROR),
+    Outcome.BROKEN: Verdict(502, INTERNAL_ERROR),
+    Outcome.TIMED_OUT: Verdict(504, INTERNAL_ERROR),
+    Outcome.NONSENSE: Verdict(502, INTERNAL_ERROR),
+    Outcome.BACKEND_FAILED: Verdict(502, INTERNAL_ERROR),
+    Outcome.BACKEND_UNAUTHORIZED: Verdict(502, INTERNAL_ERROR),
+    Outcome.OVERLOADED: Verdict(429, INTERNAL_ERROR),
+    Outcome.DRAINING: Verdict(503, INTERNAL_ERROR),
+    Outcome.INTERNAL: Verdict(500, INTERNAL_ERROR),
+}
+
+COUNTS_AGAINST_ENDPOINT: Final = frozenset(
+    {Outcome.UNREACHABLE, Outcome.BROKEN, Outcome.TIMED_OUT, Outcome.BACKEND_FAILED}
+)
+"""Outcomes that passive ejection counts. A client that left, or a backend that said no, is never the endpoint's fault."""
+
+
+class Ended(Exception):
+    """An exchange that ended before, or instead of, the backend's own answer.
+
+    `message` is for the client's user and must say what is wrong and how to mend it, without internal addresses.
+    `data` is merged into the JSON-RPC error's `data`. `code` overrides the table's JSON-RPC code.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        message: str,
+        *,
+        data: dict[str, Any] | None = None,
+        code: int | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.message = message
+        self.data = data
+        self.code = STATUS[outcome].code if code is None else code
+        self.headers = headers
+
+    @property
+    def http_status(self) -> int:
+        return STATUS[self.outcome].http_status
+
+
+class Rejected(Ended):
+    """The protocol said no: the client's message is at fault."""
+
+
+class Denied(Ended):
+    """The policy said no."""
+
+
+class Failed(Ended):
+    """The world said no: the backend, the network, or ourselves."""

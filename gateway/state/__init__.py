@@ -1,0 +1,1 @@
+"""WHAT WE REMEMBER. What a client holds sealed for us, and what a process may forget."""

@@ -1,0 +1,1 @@
+"""WHAT WE TELL. Metrics and logs."""

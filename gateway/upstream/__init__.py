@@ -1,0 +1,1 @@
+"""WHOM WE CALL. The HTTP client, its connections, and the endpoints of each backend."""
