@@ -4,7 +4,7 @@ Header lists are `list[tuple[bytes, bytes]]` with lower-case names, in the order
 event loop's clock. Every method that waits is bounded by a time-out that its docstring names.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -74,8 +74,12 @@ class Answer(Protocol):
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body. Raises `Failed`: NONSENSE beyond the limit, BROKEN when cut, TIMED_OUT."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, in pieces of any size, with back-pressure. Raises `Failed` as `read` does."""
+    async def next_chunk(self, within_seconds: float) -> bytes | None:
+        """The next piece of the body, of any size; b"" at its end; None where nothing came in time (ask again).
+
+        Reading is what keeps the backend going: pieces not asked for are bounded, then the backend has to wait.
+        Raises `Failed` as `read` does.
+        """
 
     def close(self) -> None:
         """Gives the connection back, or drops it when the body wasn't read to its end. Harmless when repeated."""

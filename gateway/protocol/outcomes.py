@@ -129,6 +129,7 @@ class Ended(Exception):
         self.data = data
         self.code = STATUS[outcome].code if code is None else code
         self.headers = headers
+        self.request_id: int | str | None = None  # of the JSON-RPC request that this answers, once it is known
 
     @property
     def http_status(self) -> int:
