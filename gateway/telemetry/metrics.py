@@ -1,0 +1,250 @@
+"""Every number that the gateway publishes: names, labels, buckets, and how they add up over the workers of a replica.
+
+Names and labels follow OpenTelemetry's semantic conventions for MCP, in Prometheus spelling
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/mcp/). Every label has a bounded set of values: whoever calls can't
+make new series by calling oddly.
+
+One worker keeps its numbers in memory. Several share them in the files of `PROMETHEUS_MULTIPROC_DIR`, a variable of
+prometheus-client's own that `serve` sets before that library is first imported; any worker then answers for all.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, TypeVar
+
+from mcp_types.methods import CLIENT_NOTIFICATIONS, CLIENT_REQUESTS
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from gateway.ports import Record
+from gateway.protocol.outcomes import Outcome
+
+BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 600.0)
+"""Dense where the gateway's own share shows, sparse up to the long tool calls. Twelve, because each is a series."""
+
+TOOLS_PER_BACKEND: Final = 200
+"""Names that get series of their own, for each backend and worker. Beyond it a call counts as `_other`."""
+
+UNPROVEN_TOOLS_PER_BACKEND: Final = 100
+"""How many of them calls without success may take: invented names must not crowd out a backend's real tools."""
+
+TOOL_NAME_CHARACTERS: Final = 128
+"""A longer name counts as `_other`: the specification allows no more (2025-11-25, server/tools, "Tool Names")."""
+
+OTHER: Final = "_other"
+NO_METHOD: Final = "_none"
+WITHOUT_METHOD: Final = {"GET": "_listen", "DELETE": "_end"}
+"""What stands for the method of an exchange without a JSON-RPC method, by HTTP method. The rest are `_none`: a POST
+that carries a response, or a body that can't be read."""
+
+_TASK_METHODS: Final = ("tasks/get", "tasks/list", "tasks/result", "tasks/cancel", "notifications/tasks/status")
+METHODS: Final = frozenset(name for name, _ in (*CLIENT_REQUESTS, *CLIENT_NOTIFICATIONS)).union(_TASK_METHODS)
+"""The methods that clients may send, in any version. 2025-11-25's experimental tasks are missing in the SDK's table."""
+
+UPSTREAM_FAILURES: Final = frozenset(
+    {
+        Outcome.UNREACHABLE,
+        Outcome.BROKEN,
+        Outcome.TIMED_OUT,
+        Outcome.NONSENSE,
+        Outcome.BACKEND_FAILED,
+        Outcome.BACKEND_UNAUTHORIZED,
+        Outcome.OVERLOADED,
+    }
+)
+"""Outcomes for which the backend, or the way to it, is to blame."""
+
+CONFIGURATION: Final = "mcp_gateway_configuration_info"
+
+_Mode = Literal["livesum", "livemax", "livemin"]
+"""How a gauge adds up over workers. Always `live…`: what a dead worker said last is no longer so."""
+_M = TypeVar("_M", bound=MetricWrapperBase)
+
+
+class _Series(dict[tuple[str, ...], _M]):
+    """Label values → the child metric. prometheus-client's own look-up takes a lock and builds a tuple of strings."""
+
+    def __init__(self, metric: _M) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, values: tuple[str, ...]) -> _M:
+        child = self[values] = self._metric.labels(*values)
+        return child
+
+
+class Metrics:
+    """The numbers of this worker, and the page that shows those of the whole replica."""
+
+    def __init__(self, version: str = "unknown") -> None:
+        # `_created` adds a series for each series, and Prometheus needs none of them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._shared_folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._in_flight_of: dict[int, Gauge] = {}
+        self._tools: dict[str, set[str]] = {}
+        self._digest = ""
+        self._define_exchanges()
+        self._define_backends()
+        self._define_replica(version)
+
+    def _define_exchanges(self) -> None:
+        operation = ("mcp_method_name", "mount", "era", "outcome")
+        self._waited = self._histograms(
+            "mcp_server_operation_duration_seconds", "What the client waited for the end of the reply.", operation
+        )
+        self._took = self._histograms(
+            "mcp_client_operation_duration_seconds",
+            "What the backend took, from the request leaving to the answer's last byte.",
+            (*operation, "backend"),
+        )
+        self._tool_calls = self._counters(
+            "mcp_gateway_tool_calls", "Tool calls that reached a backend.", ("backend", "tool", "outcome")
+        )
+        self._received = self._counters("mcp_gateway_received_bytes", "Bodies from clients.", ("mount",))
+        self._sent = self._counters("mcp_gateway_sent_bytes", "Bodies to clients.", ("mount",))
+        self._in_flight = self._gauges("mcp_gateway_in_flight_exchanges", "Exchanges that have not ended.", ("mount",))
+        self._streams = self._gauges("mcp_gateway_open_streams", "Open SSE streams to clients.", ("kind",))
+
+    def _define_backends(self) -> None:
+        self._failures = self._counters(
+            "mcp_gateway_upstream_failures", "Exchanges that failed by the backend's fault.", ("backend", "outcome")
+        )
+        self._ejections = self._counters("mcp_gateway_ejections", "Times an endpoint was ejected.", ("backend",))
+        self._endpoints = self._gauges(
+            "mcp_gateway_endpoints",
+            "Endpoints in that state, as the worker that has most of them sees it.",
+            ("backend", "state"),
+            "livemax",
+        )
+
+    def _define_replica(self, version: str) -> None:
+        self._configurations = self._gauges(CONFIGURATION, "1 for the configuration that runs.", ("digest",), "livemax")
+        self._reloads = self._counters(
+            "mcp_gateway_configuration_reloads", "Changed configurations, by what became of them.", ("result",)
+        )
+        for result in ("applied", "refused"):
+            self._reloads[(result,)].inc(0)
+        builds = self._gauges("mcp_gateway_build_info", "What runs.", ("version", "python"), "livemax")
+        builds[version, platform.python_version()].set(1)
+        self._gauge("mcp_gateway_workers", "Workers that run.", "livesum").set(1)
+        self._gauge("mcp_gateway_start_time_seconds", "When the oldest worker started.", "livemin").set(time.time())
+        if not self._shared_folder:  # with several workers it would tell of the one that happens to answer
+            ProcessCollector(registry=self._registry)
+
+    def _histograms(self, name: str, help_text: str, labels: tuple[str, ...]) -> _Series[Histogram]:
+        return _Series(Histogram(name, help_text, labels, registry=self._registry, buckets=BUCKETS_SECONDS))
+
+    def _counters(self, name: str, help_text: str, labels: tuple[str, ...]) -> _Series[Counter]:
+        return _Series(Counter(name, help_text, labels, registry=self._registry))
+
+    def _gauges(self, name: str, help_text: str, labels: tuple[str, ...], mode: _Mode = "livesum") -> _Series[Gauge]:
+        return _Series(Gauge(name, help_text, labels, registry=self._registry, multiprocess_mode=mode))
+
+    def _gauge(self, name: str, help_text: str, mode: _Mode) -> Gauge:
+        return Gauge(name, help_text, registry=self._registry, multiprocess_mode=mode)
+
+    def begin(self, record: Record) -> None:
+        """One more exchange in flight, at the mount that the record names now."""
+        gauge = self._in_flight[(record.mount,)]
+        gauge.inc()
+        self._in_flight_of[id(record)] = gauge  # the mount may be found out, or change, before the end
+
+    def finish(self, record: Record, ended: float) -> None:
+        """Counts the exchange, which ended at `ended` (of the clock of the record's other times)."""
+        gauge = self._in_flight_of.pop(id(record), None)
+        if gauge is not None:
+            gauge.dec()
+        mount, era, outcome = record.mount, record.era, record.outcome
+        method = name_method(record)
+        self._waited[method, mount, era, outcome].observe(max(0.0, ended - record.started))
+        if record.bytes_in:
+            self._received[(mount,)].inc(record.bytes_in)
+        if record.bytes_out:
+            self._sent[(mount,)].inc(record.bytes_out)
+        if record.forwarded:
+            took = (record.upstream_ended or ended) - record.forwarded
+            self._took[method, mount, era, outcome, record.backend].observe(max(0.0, took))
+            if method == "tools/call":
+                self._tool_calls[record.backend, self._name_tool(record), outcome].inc()
+        if record.backend and outcome in UPSTREAM_FAILURES:
+            self._failures[record.backend, outcome].inc()
+
+    def _name_tool(self, record: Record) -> str:
+        """The tool's own name while there is room for it, else `_other`."""
+        known, name = self._tools.setdefault(record.backend, set()), record.name
+        if name in known:
+            return name
+        room = TOOLS_PER_BACKEND if record.outcome is Outcome.OK else UNPROVEN_TOOLS_PER_BACKEND
+        if len(known) >= room or not 0 < len(name) <= TOOL_NAME_CHARACTERS:
+            return OTHER
+        known.add(name)
+        return name
+
+    def open_stream(self, kind: str) -> Callable[[], None]:
+        """One more open stream; the result, called once or more, takes it off again."""
+        gauge = self._streams[(kind,)]
+        gauge.inc()
+        still_open = [gauge]
+        return lambda: still_open.pop().dec() if still_open else None
+
+    def count_ejection(self, backend: str) -> None:
+        """One of the backend's endpoints was ejected."""
+        self._ejections[(backend,)].inc()
+
+    def show_endpoints(self, backend: str, healthy: int, ejected: int) -> None:
+        """How many endpoints the backend has now, by state; both 0 for a backend that was removed."""
+        self._endpoints[backend, "healthy"].set(healthy)
+        self._endpoints[backend, "ejected"].set(ejected)
+
+    def show_configuration(self, digest: str) -> None:
+        """The configuration with that digest runs from now on."""
+        if self._digest:
+            self._configurations[(self._digest,)].set(0)
+        self._configurations[(digest,)].set(1)
+        self._digest = digest
+
+    def count_reload(self, result: Literal["applied", "refused"]) -> None:
+        """A changed configuration was taken, or wasn't."""
+        self._reloads[(result,)].inc()
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The page for a scraper that sent this `Accept`, and its content type: OpenMetrics where asked for."""
+        try:
+            encode, content_type = choose_encoder(accept)
+        except ValueError:  # a version that is no version
+            encode, content_type = choose_encoder("")
+        registry = CollectorRegistry()
+        registry.register(_Present(self._shared_folder or self._registry))
+        return encode(registry), content_type
+
+
+class _Present(Collector):
+    """What is to be shown: without the configurations that ran before, of which a long life may have had many."""
+
+    def __init__(self, source: str | CollectorRegistry) -> None:
+        self._source = _read_files(source) if isinstance(source, str) else source
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._source.collect():
+            if metric.name == CONFIGURATION:
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
+def _read_files(folder: str) -> Collector:
+    collector: Collector = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]
+    return collector
+
+
+def name_method(record: Record) -> str:
+    """The bounded label for what was asked: an MCP method, or `_other`, `_listen`, `_end`, `_none`."""
+    if record.method:
+        return record.method if record.method in METHODS else OTHER
+    return WITHOUT_METHOD.get(record.http_method, NO_METHOD)
