@@ -36,7 +36,9 @@ class Site(msgspec.Struct, frozen=True):
     backends: Mapping[str, Backend]
     routes: Mapping[str, Backend]  # every path that serves MCP, exactly as it stands in a request line
     public_url: str | None = None
-    hosts: frozenset[str] = frozenset()  # allowed Host names, lower case, without port; empty: all (auth and Host are off)
+    hosts: frozenset[str] = (
+        frozenset()
+    )  # allowed Host names, lower case, without port; empty: all (auth and Host are off)
     cors: Cors = Cors()
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     expose_mounts: bool = False

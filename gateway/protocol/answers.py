@@ -28,7 +28,7 @@ class _Error(msgspec.Struct, gc=False):
 
 class _Message(msgspec.Struct, gc=False):
     jsonrpc: str
-    id: RequestId | None | msgspec.UnsetType = msgspec.UNSET
+    id: RequestId | msgspec.UnsetType | None = msgspec.UNSET
     method: str | msgspec.UnsetType = msgspec.UNSET
     result: _Result | msgspec.UnsetType = msgspec.UNSET
     error: _Error | msgspec.UnsetType = msgspec.UNSET

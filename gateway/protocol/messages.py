@@ -136,7 +136,7 @@ def _check_encoding(body: bytes) -> None:
 
 def _is_unambiguous(body: bytes, envelope: _Envelope) -> bool:
     """Whether byte counts alone prove that every deciding key stands once, spelt exactly."""
-    if (b"\\" in body and b"\\u" in body or not body.isascii()) and _HIDDEN_KEY.search(body):
+    if ((b"\\" in body and b"\\u" in body) or not body.isascii()) and _HIDDEN_KEY.search(body):
         return False
     rest = body
     found_name = found_uri = found_meta = 0
@@ -242,6 +242,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _is_id(value: Any) -> bool:
+    return value is msgspec.UNSET or (isinstance(value, int | str) and not isinstance(value, bool))
+
+
 def _build(
     jsonrpc: Any,
     message_id: Any,
@@ -254,9 +258,9 @@ def _build(
     """A message, if the parts make one (JSON-RPC 2.0 §4, §5; MCP forbids null and fractional ids)."""
     if jsonrpc != "2.0":
         raise Rejected(Outcome.INVALID_REQUEST, '`jsonrpc` must be "2.0"')
-    if message_id is not msgspec.UNSET and (isinstance(message_id, bool) or not isinstance(message_id, int | str)):
-        if not (message_id is None and has_error):  # an error may answer what couldn't be read (JSON-RPC 2.0 §5)
-            raise Rejected(Outcome.INVALID_REQUEST, "`id` must be a string or an integer")
+    if not _is_id(message_id) and not (message_id is None and has_error):
+        # A null id is an error's only, about what couldn't be read (JSON-RPC 2.0 §5).
+        raise Rejected(Outcome.INVALID_REQUEST, "`id` must be a string or an integer")
     if method is msgspec.UNSET:
         if has_result == has_error or message_id is msgspec.UNSET:
             raise Rejected(Outcome.INVALID_REQUEST, "the body is neither a request, nor a notification, nor a response")

@@ -1,0 +1,1 @@
+"""HOW ANSWERS GO BACK. Modern: one pipe, cut with the client. Legacy: a pump and a follower."""

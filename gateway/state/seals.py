@@ -1,0 +1,87 @@
+"""Sealed tokens: what a client holds for us, that any replica with the same keys opens and nobody else reads or forges.
+
+AES-256-GCM with a random 96-bit nonce. Each purpose has a key of its own, derived once per process (HKDF-SHA256), so that
+a token made for one thing is nothing for another. The ring's first key seals, all of them open: rotation is "add last
+everywhere, move first, wait, drop".
+"""
+
+import base64
+import binascii
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12  # NIST SP 800-38D §8.2.2: random nonces are good for 2^32 messages a key
+_TAG_BYTES: Final = 16
+
+MAX_TOKEN_CHARS: Final = 6144
+"""Longer strings are not tried: an HTTP header line holds 8 KiB in most proxies."""
+
+OPENED_TOKENS: Final = 4096
+"""Opened tokens kept, least recently used dropped first: opening costs about 10 µs, finding one 0.3 µs."""
+
+
+class Keyring:
+    """The `Seals` port, over a ring of keys of 32 bytes or more."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys:
+            raise ValueError("a key ring needs at least one key")
+        if any(len(key) < KEY_BYTES for key in keys):
+            raise ValueError(f"a session key has at least {KEY_BYTES} bytes")
+        self._keys = tuple(keys)
+        self._ciphers: dict[bytes, tuple[AESGCM, ...]] = {}
+        self._opened: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"Keyring({len(self._keys)} keys)"
+
+    def seal(self, plain: bytes, purpose: bytes) -> str:
+        """base64url without padding of nonce and ciphertext, 38 + 4/3 × the length of `plain` characters."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._for(purpose)[0].encrypt(nonce, plain, purpose)
+        return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode("ascii")
+
+    def open(self, token: str, purpose: bytes) -> bytes | None:
+        """What was sealed for this purpose by a key of the ring; None for anything else."""
+        opened = self._opened
+        key = (purpose, token)
+        if (plain := opened.get(key)) is not None:
+            opened.move_to_end(key)
+            return plain
+        if (plain := self._decrypt(token, purpose)) is not None:
+            opened[key] = plain
+            if len(opened) > OPENED_TOKENS:
+                opened.popitem(last=False)
+        return plain
+
+    def _decrypt(self, token: str, purpose: bytes) -> bytes | None:
+        if len(token) > MAX_TOKEN_CHARS:
+            return None
+        try:
+            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        # One token has one spelling: trailing bits that base64 ignores would make a second one.
+        if len(sealed) < _NONCE_BYTES + _TAG_BYTES or base64.urlsafe_b64encode(sealed).rstrip(b"=") != token.encode():
+            return None
+        for cipher in self._for(purpose):
+            try:
+                return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose)
+            except InvalidTag:
+                continue
+        return None
+
+    def _for(self, purpose: bytes) -> tuple[AESGCM, ...]:
+        if (ciphers := self._ciphers.get(purpose)) is None:
+            ciphers = self._ciphers[purpose] = tuple(
+                AESGCM(HKDF(SHA256(), KEY_BYTES, None, b"mcp-gateway " + purpose).derive(key)) for key in self._keys
+            )
+        return ciphers
