@@ -1,0 +1,171 @@
+"""One line for each exchange, and one for whatever else an operator should hear of; JSON, or prose on a terminal.
+
+A line never breaks an exchange: when nobody reads the log any more, it is dropped. The same file takes what libraries
+say through `logging`, and what other rooms say there (`logging.getLogger("gateway.…")`, facts as `extra`).
+"""
+
+import contextlib
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, BinaryIO, Final, Literal
+
+import structlog
+
+from gateway.ports import Record
+from gateway.protocol.outcomes import Outcome
+from gateway.telemetry.lines import encode_json, encode_prose, format_time
+from gateway.telemetry.metrics import UPSTREAM_FAILURES
+from gateway.telemetry.redactions import redact_fact, scrub, shorten, strip_query
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+Format = Literal["auto", "json", "pretty"]
+
+TRACE_CHARACTERS: Final = 16_000
+"""The last part of a trace that is logged; what raised is at its end."""
+
+_NOT_EXTRA: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+
+_TAKEN: Final = frozenset({"timestamp", "level", "event", "exception"})
+
+
+class Logs:
+    """Where lines go, from which level on, and in which form."""
+
+    def __init__(self, level: Level = "info", form: Format = "auto", stream: BinaryIO | None = None) -> None:
+        stream = sys.stdout.buffer if stream is None else stream
+        self._threshold = logging.getLevelNamesMapping()[level.upper()]
+        self.debugging = self._threshold <= logging.DEBUG
+        pretty = form == "pretty" or (form == "auto" and stream.isatty())
+        self._logger = structlog.wrap_logger(
+            structlog.BytesLogger(_Sink(stream)),  # type: ignore[arg-type]  # it calls write and flush only
+            processors=[_stamp, encode_prose if pretty else encode_json],
+            wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
+        ).bind()
+
+    def tell_exchange(self, record: Record, ended: float) -> None:
+        """The one line about an exchange that ended then: `info`, `warning` by a backend's fault, `error` by ours."""
+        level = "info"
+        if record.outcome in UPSTREAM_FAILURES:
+            level = "warning"
+        elif record.outcome is Outcome.INTERNAL:
+            level = "error"
+        getattr(self._logger, level)("exchange", **_describe(record, ended))
+
+    def tell_step(self, record: Record, step: str, facts: Mapping[str, object]) -> None:
+        """A step on the way of an exchange, with what was found out there, as far as it may be shown."""
+        self._logger.debug("step", **({"request_id": record.request_id, "step": step} | _show(facts)))
+
+    def tell_bug(self, record: Record, error: BaseException) -> None:
+        """An exception that nobody expected, with its trace; never with the values of variables."""
+        self.tell("error", "bug", error, request_id=record.request_id, mount=record.mount, method=record.method)
+
+    def tell(self, level: Level, event: str, error: BaseException | None = None, /, **facts: object) -> None:
+        """Something else worth a line; with the trace of an error where there is one."""
+        shown = _show(facts)
+        if error is not None:
+            shown["exception"] = scrub("".join(traceback.format_exception(error)))[-TRACE_CHARACTERS:]
+        getattr(self._logger, level)(event, **shown)
+
+    def route_stdlib(self) -> Callable[[], None]:
+        """From now on `logging` and warnings speak through these logs. The result puts back what was there."""
+        root, ours, bridge = logging.getLogger(), logging.getLogger("gateway"), _Bridge(self.tell)
+        before = root.handlers[:], root.level, ours.level
+        root.handlers[:] = [bridge]
+        root.setLevel(max(self._threshold, logging.INFO))  # libraries' debug lines are about themselves
+        ours.setLevel(self._threshold)
+        logging.captureWarnings(True)
+
+        def put_back() -> None:
+            logging.captureWarnings(False)
+            root.handlers[:], level, ours_level = before
+            root.setLevel(level)
+            ours.setLevel(ours_level)
+
+        return put_back
+
+
+class _Sink:
+    """A file that nobody has to read: a broken pipe, a full disk or a closed file loses the line and nothing else."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(data)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
+
+
+class _Bridge(logging.Handler):
+    """Turns a `logging` record into a line of ours."""
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        extra = {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}
+        error = record.exc_info[1] if record.exc_info else None
+        event = shorten(scrub(record.getMessage()))
+        self._tell(_name_level(record.levelno), event, error, **(extra | {"logger": record.name}))
+
+
+def _show(facts: Mapping[str, object]) -> dict[str, object]:
+    """The facts as they may be logged. A name that every line has already gets an underscore."""
+    return {f"{name}_" if name in _TAKEN else name: redact_fact(name, fact) for name, fact in facts.items()}
+
+
+def _name_level(number: int) -> Level:
+    if number >= logging.CRITICAL:
+        return "critical"
+    if number >= logging.ERROR:
+        return "error"
+    if number >= logging.WARNING:
+        return "warning"
+    return "info" if number >= logging.INFO else "debug"
+
+
+def _describe(record: Record, ended: float) -> dict[str, object]:
+    """The fields of an exchange's line. Those that say nothing (empty, zero) are left out."""
+    duration = ended - record.started
+    took = (record.upstream_ended or ended) - record.forwarded if record.forwarded else 0.0
+    fields: dict[str, object] = {
+        "request_id": record.request_id,
+        "mount": record.mount,
+        "backend": record.backend,
+        "endpoint": strip_query(record.endpoint),
+        "era": record.era,
+        "method": shorten(record.method),
+        "name": shorten(record.name),
+        "client": shorten(record.client_name),
+        "session": record.session,
+        "http_method": record.http_method,
+        "path": shorten(record.path),
+        "status": record.status,
+        "outcome": record.outcome.value,
+        "rpc_code": record.rpc_code,
+        "detail": shorten(scrub(record.detail)) if record.detail else "",
+        "duration_ms": to_milliseconds(duration),
+        "upstream_ms": to_milliseconds(took),
+        "gateway_ms": to_milliseconds(duration - took),
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "events": record.events,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def to_milliseconds(seconds: float) -> float:
+    """To the microsecond; nothing is shorter than nothing, though two clocks may say so."""
+    return max(0.0, round(seconds * 1000, 3))
+
+
+def _stamp(_logger: object, level: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Puts time, level and event first: that is what the eye looks for."""
+    return {"timestamp": format_time(time.time()), "level": level, "event": fields.pop("event"), **fields}

@@ -1,0 +1,86 @@
+"""The port `Telemetry`: whatever happens is counted in the metrics and told in the logs.
+
+Times in a record are seconds of `clock`. `time.monotonic` fits asyncio's loop and uvloop's; only, uvloop's own
+`loop.time()` moves in whole milliseconds, which is too coarse for the gateway's share of a call.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.policy.backends import Address
+from gateway.ports import Record
+from gateway.telemetry.logs import Logs
+from gateway.telemetry.metrics import Metrics
+
+
+class Telemetry:
+    """Tells of exchanges, and of what else an operator should know."""
+
+    def __init__(self, logs: Logs, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logs = logs
+        self._metrics = metrics
+        self._clock = clock
+
+    def begin(self, record: Record) -> None:
+        """An exchange is in flight, at the record's mount."""
+        self._metrics.begin(record)
+
+    def finish(self, record: Record) -> None:
+        """It ended, just now: one log line, a few metrics."""
+        ended = self._clock()
+        self._metrics.finish(record, ended)
+        self._logs.tell_exchange(record, ended)
+
+    def step(self, record: Record, step: str, **facts: object) -> None:
+        """One step of the way, for `--log-level debug`. Header lists are shown redacted, bytes only counted."""
+        if self._logs.debugging:
+            self._logs.tell_step(record, step, facts)
+
+    def stream_opened(self, record: Record, kind: str) -> Callable[[], None]:
+        """One more open stream of that kind (`post`, `get`, `listen`); call the result when it closed."""
+        return self._metrics.open_stream(kind)
+
+    def exception(self, record: Record, error: BaseException) -> None:
+        """A bug of ours: logged with its trace, never shown to a client."""
+        self._logs.tell_bug(record, error)
+
+    def endpoint_ejected(self, backend: str, address: Address) -> None:
+        """An endpoint failed so often that it rests for a while."""
+        self._metrics.count_ejection(backend)
+        self._logs.tell("warning", "endpoint ejected", backend=backend, endpoint=address)
+
+    def endpoint_restored(self, backend: str, address: Address) -> None:
+        """An ejected endpoint answered again."""
+        self._logs.tell("info", "endpoint restored", backend=backend, endpoint=address)
+
+    def endpoints_counted(self, backend: str, *, healthy: int, ejected: int) -> None:
+        """How many endpoints a backend has now; call it on every change, with zeros for a removed backend."""
+        self._metrics.show_endpoints(backend, healthy, ejected)
+
+    def era_found(self, backend: str, era: str, spoken: bool) -> None:
+        """A probe, or an answer, showed whether a backend speaks an era."""
+        self._logs.tell("info", "era found", backend=backend, era=era, spoken=spoken)
+
+    def configuration_applied(self, digest: str, *, changed: bool = True) -> None:
+        """The configuration with that digest runs from now on; `changed` is False for the one at the start."""
+        self._metrics.show_configuration(digest)
+        if changed:
+            self._metrics.count_reload("applied")
+        self._logs.tell("info", "configuration applied", digest=digest)
+
+    def configuration_refused(self, problems: Sequence[str]) -> None:
+        """A changed configuration is invalid; the one before goes on."""
+        self._metrics.count_reload("refused")
+        self._logs.tell("error", "configuration refused, the one before goes on", problems=list(problems))
+
+    def worker_started(self, worker: str) -> None:
+        """This worker serves from now on."""
+        self._logs.tell("info", "worker started", worker=worker)
+
+    def draining_started(self) -> None:
+        """This worker takes no new exchanges and ends those that it has."""
+        self._logs.tell("info", "draining")
+
+    def render_metrics(self, accept: str) -> tuple[bytes, str]:
+        """The page of metrics for a scraper that sent this `Accept`, and its content type."""
+        return self._metrics.render(accept)
