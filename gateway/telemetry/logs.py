@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, get_args
 
 import structlog
 
@@ -30,18 +30,22 @@ _NOT_EXTRA: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", 
 
 _TAKEN: Final = frozenset({"timestamp", "level", "event", "exception"})
 
+_NUMBERS: Final = {name: getattr(logging, name.upper()) for name in get_args(Level)}
+
 
 class Logs:
     """Where lines go, from which level on, and in which form."""
 
     def __init__(self, level: Level = "info", form: Format = "auto", stream: BinaryIO | None = None) -> None:
         stream = sys.stdout.buffer if stream is None else stream
-        self._threshold = logging.getLevelNamesMapping()[level.upper()]
+        self._threshold = _NUMBERS[level]
         self.debugging = self._threshold <= logging.DEBUG
         pretty = form == "pretty" or (form == "auto" and stream.isatty())
+        self._encode = encode_prose if pretty else encode_json
+        self._file = structlog.BytesLogger(_Sink(stream))  # type: ignore[arg-type]  # it calls write and flush only
         self._logger = structlog.wrap_logger(
-            structlog.BytesLogger(_Sink(stream)),  # type: ignore[arg-type]  # it calls write and flush only
-            processors=[_stamp, encode_prose if pretty else encode_json],
+            self._file,
+            processors=[_stamp, self._encode],
             wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
         ).bind()
 
@@ -52,7 +56,9 @@ class Logs:
             level = "warning"
         elif record.outcome is Outcome.INTERNAL:
             level = "error"
-        getattr(self._logger, level)("exchange", **_describe(record, ended))
+        if self._threshold <= _NUMBERS[level]:
+            # Straight to the file: structlog's way there copies the fields three times, 4 of a line's 10 microseconds.
+            self._file.msg(self._encode(self._logger, level, _describe(record, ended, level)))
 
     def tell_step(self, record: Record, step: str, facts: Mapping[str, object]) -> None:
         """A step on the way of an exchange, with what was found out there, as far as it may be shown."""
@@ -131,11 +137,14 @@ def _name_level(number: int) -> Level:
     return "info" if number >= logging.INFO else "debug"
 
 
-def _describe(record: Record, ended: float) -> dict[str, object]:
+def _describe(record: Record, ended: float, level: str) -> dict[str, object]:
     """The fields of an exchange's line. Those that say nothing (empty, zero) are left out."""
     duration = ended - record.started
     took = (record.upstream_ended or ended) - record.forwarded if record.forwarded else 0.0
     fields: dict[str, object] = {
+        "timestamp": format_time(time.time()),
+        "level": level,
+        "event": "exchange",
         "request_id": record.request_id,
         "mount": record.mount,
         "backend": record.backend,
