@@ -29,6 +29,7 @@ class Tls(msgspec.Struct, frozen=True):
     client_cert: str | None = None
     client_key: str | None = None
     server_name: str | None = None  # for SNI and verification, where it isn't the URL's host
+    digest: str = ""  # of the files' contents: a renewed certificate makes another `Tls`, and so another TLS context
 
 
 class HealthCheck(msgspec.Struct, frozen=True):
