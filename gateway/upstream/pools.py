@@ -1,0 +1,124 @@
+"""The connections to one endpoint: which are busy, which idle, and when each has had its time.
+
+Knows counting, ages and time-outs. Doesn't know how to dial (it is given a dialler) or what is said on a connection.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from gateway.policy.backends import Backend, Endpoint
+from gateway.protocol.outcomes import Failed, Outcome
+from gateway.upstream.connections import Connection
+
+Dial = Callable[[Backend, Endpoint, Connection], Awaitable[None]]
+"""Connects the connection to the endpoint within the backend's connect time, or raises `Failed`."""
+
+LONGEST_SWEEP_SECONDS = 1.0
+
+
+class Pool:
+    """Keep-alive connections to one endpoint. No request has a timer of its own: one coarse sweep looks after them all."""
+
+    __slots__ = (
+        "_connecting",
+        "_dial",
+        "_sweep_seconds",
+        "_sweeping",
+        "busy",
+        "endpoint",
+        "idle",
+        "loop",
+        "name",
+        "opening",
+        "retired",
+    )
+
+    def __init__(self, name: str, endpoint: Endpoint, opening: bytes, dial: Dial) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.opening = opening  # of every request's head
+        self.loop = asyncio.get_running_loop()
+        self.busy: set[Connection] = set()
+        self.idle: list[Connection] = []  # the last used at the end, and used first: the others grow old and go
+        self.retired = False
+        self._dial = dial
+        self._connecting = 0
+        self._sweep_seconds = LONGEST_SWEEP_SECONDS
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def take(self, now: float) -> Connection | None:
+        """An idle connection that may be used again; those that may not are dropped on the way."""
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.is_usable(now):
+                self.busy.add(connection)
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self, backend: Backend) -> Connection:
+        """A new connection. Raises `Failed`: OVERLOADED at the cap, UNREACHABLE when it can't be made in time."""
+        if len(self.busy) + self._connecting >= backend.max_connections:
+            raise Failed(
+                Outcome.OVERLOADED,
+                f"Backend {self.name!r} already has {backend.max_connections} calls in progress. Try again later.",
+            )
+        connection = Connection(self, self.loop)
+        self._connecting += 1
+        try:
+            await self._dial(backend, self.endpoint, connection)
+        finally:
+            self._connecting -= 1
+        self.busy.add(connection)
+        self._sweep_at_least(backend)
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        self.busy.discard(connection)
+        if self.retired:
+            connection.abort()
+        else:
+            self.idle.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        self.busy.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def retire(self) -> None:
+        """No new calls: idle connections close now, busy ones when their call is over."""
+        self.retired = True
+        while self.idle:
+            self.idle.pop().abort()
+
+    def abort(self) -> None:
+        """Ends everything at once; whoever waits is told `Failed`."""
+        self.retire()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self.busy):
+            connection.fail(
+                Outcome.DRAINING, f"The gateway is shutting down; its call to backend {self.name!r} was cut."
+            )
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.busy and not self.idle and not self._connecting
+
+    def _sweep_at_least(self, backend: Backend) -> None:
+        """Sweeps often enough that no time-out of this backend is overrun by more than a quarter of itself."""
+        times = backend.timeouts
+        seconds = min(LONGEST_SWEEP_SECONDS, times.idle_seconds / 4, times.total_seconds / 4)
+        if self._sweeping is None or seconds < self._sweep_seconds:
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+            self._sweep_seconds = seconds
+            self._sweeping = self.loop.call_later(seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in [c for c in self.busy if c.is_overdue(now)]:
+            connection.time_out(now)
+        for connection in [c for c in self.idle if c.expires <= now]:
+            connection.abort()
+        self._sweeping = None if self.is_empty else self.loop.call_later(self._sweep_seconds, self._sweep)
