@@ -1,0 +1,120 @@
+"""What several keys can get wrong together, and what only a look at a file or at the whole can tell.
+
+A check says nothing about what is already known to be wrong: those keys were cut off, and stand in `cut`.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from gateway.policy.backends import Backend
+from gateway.policy.sites import compile_routes
+from gateway.settings.nodes import Node
+from gateway.settings.problems import Loc, Problem, problem_at
+from gateway.settings.quantities import encode_duration
+from gateway.settings.shapes import BackendShape, FileShape
+from gateway.settings.sites import mount_of
+from gateway.settings.values import check_mount, is_link_local, is_loopback
+
+
+class Checks:
+    """All checks over one configuration."""
+
+    def __init__(self, shape: FileShape, root: Node, cut: Iterable[Loc]) -> None:
+        self.shape = shape
+        self.root = root
+        self.cut = frozenset(cut)
+
+    def run(self) -> list[Problem]:
+        found = [*self.check_exposure(), *self.check_ports(), *self.check_mounts()]
+        for name, backend in self.shape.backends.items():
+            found += self.check_backend(("backends", name), backend)
+        return found
+
+    def problem(self, loc: Loc, message: str) -> Problem:
+        """A problem with the value at `loc`, or with the deepest key on the way that was told."""
+        return problem_at(self.root.find(loc).place, loc, message)
+
+    def check_exposure(self) -> Iterator[Problem]:
+        """Off loopback nothing that guards the gateway is left to a default."""
+        host = self.shape.host
+        if is_loopback(host) or ("host",) in self.cut:
+            return
+        why = f"is required because `host` is {host}, which others can reach"
+        if not self.shape.public_url and ("public_url",) not in self.cut:
+            yield self.problem(("public_url",), f"{why}: say what clients call it, such as https://mcp.example.com")
+        if not self.shape.auth and ("auth",) not in self.cut:
+            yield self.problem(("auth",), f"{why}: write `auth: none` if that is what you want")
+        keys = {("session_keys",), ("session_keys_file",)}
+        if not self.shape.session_keys and not self.shape.session_keys_file and not keys & self.cut:
+            mend = "make a key with `mcp-gateway keygen` and give it as MCPGW_SESSION_KEYS, the same to every replica"
+            yield self.problem(("session_keys",), f"{why}: {mend}")
+
+    def check_ports(self) -> Iterator[Problem]:
+        if self.shape.admin.port == self.shape.port:
+            yield self.problem(("admin", "port"), f"{self.shape.port} is the main port: choose another")
+        if self.shape.admin.host and not self.shape.admin.port and ("admin", "port") not in self.cut:
+            yield self.problem(
+                ("admin", "host"), "has no effect without `admin.port`: add the port, or remove the host"
+            )
+        both = self.shape.session_keys and self.shape.session_keys_file
+        if both:
+            yield self.problem(("session_keys_file",), "stands beside `session_keys`: remove one of them")
+
+    def check_mounts(self) -> Iterator[Problem]:
+        """Each path serves one backend. `/x` and `/x/mcp` are the same path: a mount serves both spellings."""
+        owners: dict[str, str] = {}
+        for name, shape in self.shape.backends.items():
+            if ("backends", name, "mount") in self.cut:
+                continue
+            loc: Loc = ("backends", name, "mount")
+            mount = mount_of(name, shape.mount)
+            if mount and shape.mount is None and (said := _refuse_default(mount)):
+                yield self.problem(loc, f"{mount} {said}")
+                continue
+            routes = compile_routes([Backend(name, (), mount=mount)])
+            taken = next((path for path in routes if path in owners), None)
+            if taken is None:
+                owners |= dict.fromkeys(routes, name)
+                continue
+            place = self.root.mapping["backends"].keys[owners[taken]]
+            yield self.problem(
+                loc, f"{taken} is served by `{owners[taken]}` already ({place}): give one another `mount:`"
+            )
+
+    def check_backend(self, loc: Loc, backend: BackendShape) -> Iterator[Problem]:
+        if not backend.endpoints and (*loc, "endpoints") not in self.cut:
+            yield self.problem((*loc, "endpoints"), "is missing: give at least one URL, such as [http://echo:9000/mcp]")
+        for index, url in enumerate(backend.endpoints):
+            if url in backend.endpoints[:index]:
+                yield self.problem((*loc, "endpoints", index), "stands twice: remove one")
+            if is_link_local(url) and not backend.allow_link_local:
+                why = "is a link-local or cloud-metadata address, which hands out credentials"
+                yield self.problem((*loc, "endpoints", index), f"{why}: if you mean it, set `allow_link_local: true`")
+        yield from self.check_tls(loc, backend)
+        yield from self.check_ejection(loc, backend)
+
+    def check_tls(self, loc: Loc, backend: BackendShape) -> Iterator[Problem]:
+        tls = backend.tls
+        for given, lacking in (("client_cert", "client_key"), ("client_key", "client_cert")):
+            if getattr(tls, given) and not getattr(tls, lacking) and (*loc, "tls", lacking) not in self.cut:
+                yield self.problem((*loc, "tls", given), f"needs `{lacking}:` beside it")
+        used = tls.ca_file or tls.client_cert or tls.server_name
+        if used and backend.endpoints and not any(url.startswith("https://") for url in backend.endpoints):
+            yield self.problem((*loc, "tls"), "has no effect: no endpoint is an https:// URL")
+
+    def check_ejection(self, loc: Loc, backend: BackendShape) -> Iterator[Problem]:
+        ejection = backend.ejection
+        if (
+            ejection.rest > ejection.max_rest
+            and not {(*loc, "ejection", "rest"), (*loc, "ejection", "max_rest")} & self.cut
+        ):
+            most = encode_duration(ejection.max_rest)
+            yield self.problem((*loc, "ejection", "rest"), f"is longer than `max_rest`, which is {most}")
+
+
+def _refuse_default(mount: str) -> str:
+    """Why a backend's name can't be its mount, "" where it can."""
+    try:
+        check_mount(mount)
+    except ValueError as error:
+        return f"{error}; add a `mount:`"
+    return ""

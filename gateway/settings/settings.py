@@ -1,0 +1,82 @@
+"""What was told, ready for use: one frozen value. How it was told is forgotten, except which files to watch."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from gateway.policy.sites import Site
+from gateway.settings.values import host_of, is_loopback
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The whole configuration. Its repr shows no secret: they are masked texts and bytes."""
+
+    site: Site
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = None  # None: what is the operator's is on the main port
+    redis: str = "memory"
+    auth: Literal["none"] | None = None
+    session_keys: tuple[bytes, ...] = ()  # the first seals, all open
+    session_keys_generated: bool = False  # made at start, because none were given on loopback
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    files: tuple[str, ...] = ()  # absolute paths that were read, and directories in which `include` looked
+
+
+_FIXED_AT_START = {
+    "host": "host",
+    "port": "port",
+    "workers": "workers",
+    "admin.host": "admin_host",
+    "admin.port": "admin_port",
+    "log.format": "log_format",
+}
+
+
+def restart_needed(old: Settings, new: Settings) -> tuple[str, ...]:
+    """The keys that changed and that a running gateway can't take over."""
+    return tuple(key for key, field in _FIXED_AT_START.items() if getattr(old, field) != getattr(new, field))
+
+
+def doubts(settings: Settings) -> Iterator[str]:
+    """What is allowed, and probably not meant: a sentence each."""
+    if not settings.site.backends:
+        yield "there are no backends: every request will be answered with 404"
+    exposed = not is_loopback(settings.host)
+    if exposed and settings.auth == "none":
+        yield "auth is `none`: whoever reaches this gateway may call every tool behind it"
+    if exposed and (settings.site.public_url or "").startswith("http://"):
+        yield "public_url is http://: unless the network is trusted, let a load balancer end TLS before it"
+    for backend in settings.site.backends.values():
+        for url in backend.endpoints:
+            if backend.headers and url.startswith("http://") and not is_loopback(host_of(url)):
+                yield f"backends.{backend.name}: its `headers` cross the network in the clear to {host_of(url)}"
+
+
+def with_digest(settings: Settings) -> Settings:
+    """The settings with their site's digest: equal on all replicas that run the same configuration.
+
+    Session keys given by the operator are part of what is hashed, so that a rotation shows, and so that nobody without
+    them can guess a weaker secret from the digest. Keys made at start, and files' names, are not.
+    """
+    told = {field: getattr(settings, field) for field in settings.__struct_fields__ if field not in ("site", "files")}
+    if settings.session_keys_generated:
+        del told["session_keys"]
+    site = msgspec.structs.replace(settings.site, routes={}, digest="")
+    told["backends"] = list(site.backends)  # their order is part of what was told
+    canonical = msgspec.json.encode([told, site], order="deterministic", enc_hook=_encode_masked)
+    digest = hashlib.sha256(canonical).hexdigest()[:12]
+    return msgspec.structs.replace(settings, site=msgspec.structs.replace(settings.site, digest=digest))
+
+
+def _encode_masked(value: object) -> object:
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"no rule for {type(value).__name__}")

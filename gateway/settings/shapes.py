@@ -1,0 +1,232 @@
+"""The keys that a configuration file may hold, their types and defaults: pydantic models, from which the published
+JSON Schema is made too. What only several keys together can get wrong is told in `checks`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from gateway.policy.backends import Ejection, EraChoice, HealthCheck, Timeouts
+from gateway.policy.sites import Limits
+from gateway.settings import values
+from gateway.settings.quantities import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    encode_duration,
+    encode_size,
+    parse_duration,
+    parse_size,
+)
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": f"^({DURATION_PATTERN})$"},
+            ],
+            "examples": ["250ms", "3s", "5m", "1h", 2.5],
+        }
+    ),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^({SIZE_PATTERN})$"}],
+            "examples": ["512KiB", "4MiB", "10MB", 65536],
+        }
+    ),
+]
+Flag = Annotated[bool, BeforeValidator(values.refuse_numbers)]
+Count = Annotated[int, BeforeValidator(values.refuse_flags)]
+Port = Annotated[Count, Field(ge=1, le=65535)]
+Texts = Annotated[list[str], BeforeValidator(values.split_commas)]
+EndpointUrl = Annotated[str, AfterValidator(values.check_endpoint)]
+Header = Annotated[str, AfterValidator(values.check_header_value)]
+HeaderName = Annotated[str, AfterValidator(values.check_header_name)]
+Network = Annotated[str, AfterValidator(values.check_network)]
+Origin = Annotated[str, AfterValidator(values.check_origin)]
+HostName = Annotated[str, AfterValidator(values.check_host_name)]
+BackendName = Annotated[str, AfterValidator(values.check_backend_name)]
+
+
+def _duration(seconds: float, description: str) -> Any:
+    return Field(default=seconds, description=f"{description} Default: {encode_duration(seconds)}.")
+
+
+def _size(size_bytes: int, description: str) -> Any:
+    return Field(default=size_bytes, description=f"{description} Default: {encode_size(size_bytes)}.")
+
+
+class Shape(BaseModel):
+    """What all mappings of the file have in common: an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TimeoutsShape(Shape):
+    """How long to wait for a backend."""
+
+    connect: Duration = _duration(Timeouts().connect_seconds, "To open a connection, TLS included.")
+    idle: Duration = _duration(Timeouts().idle_seconds, "Without a byte from the backend; progress resets it.")
+    total: Duration = _duration(Timeouts().total_seconds, "For a whole call; nothing resets it.")
+
+
+class LimitsShape(Shape):
+    """Bounds of what passes through."""
+
+    body: Size = _size(Limits().body_bytes, "A client's request body; beyond it 413.")
+    answer: Size = _size(Limits().answer_bytes, "One JSON answer of a backend.")
+    event: Size = _size(Limits().event_bytes, "One SSE event of a backend.")
+    body_timeout: Duration = _duration(Limits().body_seconds, "For a client to send its body; beyond it 408.")
+
+
+class CorsShape(Shape):
+    """Which web pages may call the gateway from a browser."""
+
+    origins: Annotated[list[Origin], BeforeValidator(values.split_commas)] = Field(
+        default=[], description='`scheme://host[:port]` each, or "*".', examples=[["https://app.example.com"]]
+    )
+
+
+class AdminShape(Shape):
+    """A port of its own for /health, /metrics and verbose readiness; without it they are on the main port."""
+
+    host: str | None = Field(default=None, description="Default: the main `host`.")
+    port: Port | None = Field(default=None, description="Default: no port of its own.", examples=[9090])
+
+
+class LogShape(Shape):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="`debug` shows each request's way step by step."
+    )
+    format: Literal["auto", "json", "pretty"] = Field(
+        default="auto", description="`auto`: pretty on a terminal, else JSON."
+    )
+
+
+class TlsShape(Shape):
+    """How the gateway proves the backend, and itself to the backend. Paths are relative to the file."""
+
+    ca_file: str | None = Field(default=None, description="PEM file of roots. Default: the system's.")
+    client_cert: str | None = Field(default=None, description="PEM file; needs `client_key`.")
+    client_key: str | None = Field(default=None, description="PEM file; needs `client_cert`.")
+    server_name: str | None = Field(
+        default=None, description="For SNI and verification, where it isn't the URL's host."
+    )
+
+
+class HealthCheckShape(Shape):
+    """An active check: GET `path` on each endpoint's host; a status below 500 is healthy."""
+
+    path: Annotated[str, AfterValidator(values.check_path)] = HealthCheck().path
+    interval: Duration = _duration(HealthCheck().interval_seconds, "Between two checks.")
+    timeout: Duration = _duration(HealthCheck().timeout_seconds, "For one check.")
+
+
+class EjectionShape(Shape):
+    """When an endpoint that fails gets a rest. The last endpoint never does."""
+
+    failures: Annotated[Count, Field(ge=1)] = Field(default=Ejection().failures, description="In a row.")
+    rest: Duration = _duration(Ejection().rest_seconds, "The first rest; doubled each time.")
+    max_rest: Duration = _duration(Ejection().max_rest_seconds, "The longest rest.")
+
+
+class BackendTimeoutsShape(Shape):
+    """A backend's own time-outs. What isn't given here is as the file's `timeouts` say."""
+
+    connect: Duration | None = Field(default=None, description="To open a connection, TLS included.")
+    idle: Duration | None = Field(default=None, description="Without a byte from the backend; progress resets it.")
+    total: Duration | None = Field(default=None, description="For a whole call; nothing resets it.")
+
+
+class BackendShape(Shape):
+    """One MCP server behind the gateway."""
+
+    endpoints: Annotated[list[EndpointUrl], BeforeValidator(values.split_commas)] = Field(
+        default=[],
+        description="URLs of the MCP endpoint; several serve the same thing.",
+        examples=[["http://echo:9000/mcp"]],
+    )
+    mount: Annotated[str, AfterValidator(values.check_mount)] | None = Field(
+        default=None,
+        description="The path that selects this backend; `none` hides it. Default: / and the backend's name.",
+        examples=["/echo", "none"],
+    )
+    era: EraChoice = Field(default="auto", description="Which protocol versions it speaks; `auto` finds out.")
+    resolve: Literal["none", "dns"] = Field(
+        default="none", description="`dns`: every address of the host is an endpoint of its own (a headless Service)."
+    )
+    resolve_interval: Duration = _duration(5.0, "Between two look-ups with `resolve: dns`.")
+    timeouts: BackendTimeoutsShape = BackendTimeoutsShape()
+    tls: TlsShape = TlsShape()
+    proxy: Annotated[str, AfterValidator(values.check_proxy)] | None = Field(
+        default=None, description="An outgoing HTTP proxy.", examples=["http://proxy:3128"]
+    )
+    headers: dict[HeaderName, Header] = Field(
+        default={},
+        description="Set on every request to the backend, replacing the client's.",
+        examples=[{"authorization": "Bearer ${WEATHER_TOKEN}"}],
+    )
+    ejection: EjectionShape = EjectionShape()
+    health_check: HealthCheckShape | None = Field(default=None, description="Off unless it is here; `{}` is enough.")
+    max_connections: Annotated[Count, Field(ge=1, le=65535)] = Field(
+        default=1024, description="Per endpoint and worker; beyond it a request is refused with 429."
+    )
+    heal: Flag = Field(default=True, description="Whether a session that the backend lost is made anew.")
+    allow_link_local: Flag = Field(
+        default=False, description="Whether an endpoint may be a link-local or cloud-metadata address."
+    )
+
+
+class FileShape(Shape):
+    """The configuration of an MCP gateway."""
+
+    include: Texts = Field(
+        default=[], description="Files with further `backends:`, relative to this one.", examples=["conf.d/*.yaml"]
+    )
+    public_url: Annotated[str, AfterValidator(values.check_public_url)] | None = Field(
+        default=None,
+        description="What clients call the gateway. Required off loopback.",
+        examples=["https://mcp.example.com"],
+    )
+    redis: Annotated[str, AfterValidator(values.check_redis)] = Field(
+        default="memory",
+        description="redis://, rediss://, redis+sentinel:// or redis+cluster:// URL, or `memory`.",
+        examples=["${REDIS_URL}", "memory"],
+    )
+    auth: Literal["none"] | None = Field(default=None, description="Required off loopback, also where there is none.")
+    trusted_proxies: Annotated[list[Network], BeforeValidator(values.split_commas)] = Field(
+        default=[], description="Only these may set X-Forwarded-*.", examples=[["10.0.0.0/8"]]
+    )
+    host: Annotated[str, AfterValidator(values.check_bind)] = Field(
+        default="127.0.0.1", description="The address to listen on."
+    )
+    port: Port = Field(default=8080, description="The port to listen on.")
+    workers: Annotated[Count, Field(ge=1, le=512)] = Field(default=1, description="Processes of this replica.")
+    admin: AdminShape = AdminShape()
+    log: LogShape = LogShape()
+    timeouts: TimeoutsShape = TimeoutsShape()
+    limits: LimitsShape = LimitsShape()
+    cors: CorsShape = CorsShape()
+    allowed_hosts: Annotated[list[HostName], BeforeValidator(values.split_commas)] = Field(
+        default=[],
+        description="Host names beyond public_url's (and loopback's, on loopback) that a request may be addressed to.",
+        examples=[["mcp.internal"]],
+    )
+    expose_mounts: Flag = Field(default=False, description="Whether an unknown path is answered with the mounts.")
+    session_keys: Annotated[list[str], BeforeValidator(values.split_session_keys)] = Field(
+        default=[],
+        description="The ring that seals sessions, made by `mcp-gateway keygen`: the first seals, all open.",
+        examples=[["${SESSION_KEY}"], [{"file": "/run/secrets/session-key"}]],
+    )
+    session_keys_file: str | None = Field(default=None, description="A file with the ring, one key a line.")
+    backends: Annotated[dict[BackendName, BackendShape], BeforeValidator(values.none_as_empty)] = Field(
+        default={}, description="The MCP servers behind the gateway, by name."
+    )
