@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.policy.backends import Address, Backend, Endpoint
+from gateway.policy.backends import Address, Backend, Endpoint, Timeouts
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.versions import Era
 
@@ -88,8 +88,10 @@ class Answer(Protocol):
 class Upstream(Protocol):
     """Calls backends. One method, because one job."""
 
-    async def send(self, backend: Backend, endpoint: Endpoint, method: bytes, headers: Headers, body: bytes) -> Answer:
-        """Sends the request and waits for the answer's head, as long as the backend's time-outs allow.
+    async def send(
+        self, backend: Backend, endpoint: Endpoint, method: bytes, headers: Headers, body: bytes, timeouts: Timeouts
+    ) -> Answer:
+        """Sends the request and waits for the answer's head, as long as `timeouts` allow: they bind the whole answer.
 
         `headers` are end-to-end headers; the client adds `host`, `content-length`, `connection` and nothing else.
         Raises `Failed`: UNREACHABLE (no byte was sent), BROKEN, TIMED_OUT, NONSENSE (not HTTP), OVERLOADED.

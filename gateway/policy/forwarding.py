@@ -36,17 +36,17 @@ def upstream_headers(
     upstream_session: str,
 ) -> h.Headers:
     """End-to-end headers for the backend, in the client's order, then ours. Nothing here can spoof another's."""
-    replaced = _replaced(backend)
     forwarded = h.forwardable(headers, index)
-    if replaced:
+    if replaced := _replaced(backend) if backend.headers else None:
         forwarded = [header for header in forwarded if header[0] not in replaced]
     forwarded += (
         _IDENTITY,
         (h.REQUEST_ID, request_id.encode("ascii")),
         (h.TRACEPARENT, traceparent),
         *_forwarded(index, peer, scheme, trusted),
-        *replaced.items(),
     )
+    if replaced:
+        forwarded += replaced.items()
     if upstream_session:
         forwarded.append((h.SESSION, upstream_session.encode("latin-1")))
     return forwarded

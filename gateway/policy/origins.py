@@ -48,7 +48,7 @@ def is_origin_allowed(site: Site, origin: bytes) -> bool:
         name = urlsplit(text).hostname
     except ValueError:
         return False
-    return name in LOOPBACK_HOSTS and LOOPBACK_HOSTS <= site.hosts
+    return name in LOOPBACK_HOSTS and site.hosts >= LOOPBACK_HOSTS
 
 
 def _origin_of(url: str) -> str:

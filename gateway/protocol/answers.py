@@ -1,4 +1,4 @@
-"""What a backend's answer says: whether it answers the request at all, and how that ended."""
+"""What a backend's message says: whether it is one at all, which request it answers, and how that ended."""
 
 from typing import Any, Final
 
@@ -9,13 +9,12 @@ from gateway.protocol.outcomes import Outcome
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
-    """`is_message`: a JSON-RPC message. `is_final`: the response with the id that was asked for."""
+    """What one JSON-RPC message from a backend is."""
 
-    is_message: bool = False
-    is_final: bool = False
-    outcome: Outcome = Outcome.NONSENSE
-    code: int = 0  # of the JSON-RPC error
-    detail: str = ""
+    is_response: bool  # False: a request or notification of the backend's
+    id: RequestId | None = None
+    outcome: Outcome = Outcome.OK
+    code: int = 0  # of a JSON-RPC error
 
 
 class _Result(msgspec.Struct, gc=False):
@@ -36,45 +35,46 @@ class _Message(msgspec.Struct, gc=False):
 
 _decode_message: Final = msgspec.json.Decoder(_Message).decode
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-_NO_MESSAGE: Final = Finding(detail="the backend's answer is not a JSON-RPC message")
-_OTHER: Final = Finding(is_message=True, detail="the backend's answer has another id than the request")
-_OK: Final = Finding(is_message=True, is_final=True, outcome=Outcome.OK)
-_TOOL_ERROR: Final = Finding(is_message=True, is_final=True, outcome=Outcome.TOOL_ERROR)
+_OF_BACKEND: Final = Finding(is_response=False)
 
 
-def inspect_message(body: bytes, request_id: RequestId | None) -> Finding:
-    """What one JSON-RPC message from a backend is to the request with that id."""
+def inspect_message(body: bytes) -> Finding | None:
+    """What one message is; None where it is no JSON-RPC message."""
     try:
         message = _decode_message(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _NO_MESSAGE
+        return None
     if message.method is not msgspec.UNSET:
-        return _OTHER
+        return _OF_BACKEND
+    message_id = None if message.id is msgspec.UNSET else message.id
     if message.error is not msgspec.UNSET:
-        # An error may come with a null id: the backend couldn't read the request (JSON-RPC 2.0 §5).
-        is_ours = message.id == request_id or message.id is None or message.id is msgspec.UNSET
-        return Finding(
-            True,
-            is_ours,
-            Outcome.RPC_ERROR if is_ours else Outcome.NONSENSE,
-            message.error.code,
-            "" if is_ours else _OTHER.detail,
-        )
-    if message.result is msgspec.UNSET:
-        return _NO_MESSAGE
-    if message.id != request_id or type(message.id) is not type(request_id):
-        return _OTHER
-    return _TOOL_ERROR if message.result.is_error is True else _OK
+        return Finding(True, message_id, Outcome.RPC_ERROR, message.error.code)
+    if message.result is msgspec.UNSET or message_id is None:
+        return None
+    return Finding(True, message_id, Outcome.TOOL_ERROR if message.result.is_error is True else Outcome.OK)
 
 
-def inspect_batch(body: bytes) -> Finding:
-    """What the answer to a batch is: an array of messages, whose ids are the client's business."""
+def inspect_messages(body: bytes) -> list[Finding] | None:
+    """What each message of a body is, be it one or a batch of them (2025-03-26); None where any is no message."""
+    if body[:1] != b"[":
+        finding = inspect_message(body)
+        return None if finding is None else [finding]
     try:
         members = _decode_list(body)
     except (msgspec.MsgspecError, RecursionError):
-        return inspect_message(body, None)  # a whole batch can be refused by one error
-    return _OK if members else _NO_MESSAGE
+        return None
+    findings = [found for member in members if (found := inspect_message(bytes(member))) is not None]
+    return findings if len(findings) == len(members) > 0 else None
+
+
+def answers_request(finding: Finding, awaited: set[RequestId]) -> bool:
+    """Whether it is the response to an awaited request: same id, of the same type (`1` is not `"1"`).
+
+    An error may come with a null id: the backend couldn't read the request (JSON-RPC 2.0 §5).
+    """
+    if finding.id is None:
+        return finding.outcome is Outcome.RPC_ERROR
+    return finding.id in awaited
 
 
 class _InitializeResult(msgspec.Struct, gc=False):

@@ -10,7 +10,7 @@ it gets the structured refusal; and by the body where it names a modern version,
 is told so (2026-07-28, basic/transports "Protocol Version Header").
 """
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
@@ -33,24 +33,43 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     @property
     def first(self) -> Message:
         """The message that gives the exchange its name: the first request, else the first of all."""
-        return next((m for m in self.messages if m.kind is Kind.REQUEST), self.messages[0])
+        return next((m for m in self.messages if m.is_request), self.messages[0])
 
     @property
     def expects_answer(self) -> bool:
-        return any(m.kind is Kind.REQUEST for m in self.messages)
+        return any(m.is_request for m in self.messages)
+
+    @property
+    def opens_era(self) -> bool:
+        """Whether a backend that doesn't speak this era can be told by its answer: any modern request, `initialize`."""
+        return self.era is Era.MODERN if self.messages[0].method != "initialize" else True
+
+    @property
+    def is_cut_with_client(self) -> bool:
+        """Whether the client's leaving cancels the request (2026-07-28); a legacy client that leaves cancels nothing."""
+        return self.era is Era.MODERN and self.expects_answer
 
 
-class Listen(msgspec.Struct, frozen=True, gc=False):
+class _Sessional(msgspec.Struct, frozen=True, gc=False):
+    """What GET and DELETE have in common: they are legacy, and about a session."""
+
     token: str | None
+    era: ClassVar[Era] = Era.LEGACY
+    messages: ClassVar[tuple[Message, ...]] = ()
+    opens_era: ClassVar[bool] = False
+    is_cut_with_client: ClassVar[bool] = False
 
 
-class Resume(msgspec.Struct, frozen=True, gc=False):
-    token: str | None
+class Listen(_Sessional, frozen=True, gc=False):
+    pass
+
+
+class Resume(_Sessional, frozen=True, gc=False, kw_only=True):
     last_event_id: bytes
 
 
-class End(msgspec.Struct, frozen=True, gc=False):
-    token: str | None
+class End(_Sessional, frozen=True, gc=False):
+    pass
 
 
 Intent = Send | Listen | Resume | End
@@ -70,7 +89,7 @@ def classify(http_method: str, index: dict[bytes, bytes], doubled: bytes | None,
         raise method_not_allowed(http_method, b"POST, OPTIONS")
     match http_method:
         case "GET" if cursor := index.get(h.LAST_EVENT_ID):
-            return Resume(token, cursor)
+            return Resume(token, last_event_id=cursor)
         case "GET":
             return Listen(token)
         case "DELETE":
@@ -110,7 +129,10 @@ def _classify_post(index: dict[bytes, bytes], doubled: bytes | None, body: bytes
     return Send(Era.LEGACY, messages, is_batch, version or "", _text(index.get(h.SESSION)))
 
 
-_DISAGREES: Final = "the mcp-protocol-version header names a version with a handshake, but params._meta names one without: send the same in both"
+_DISAGREES: Final = (
+    "the mcp-protocol-version header names a version with a handshake, "
+    "but params._meta names one without: send the same in both"
+)
 
 
 def _names_version(message: Message) -> bool:

@@ -41,6 +41,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     is_error: bool = False  # of a response
 
     @property
+    def is_request(self) -> bool:
+        return self.kind is Kind.REQUEST
+
+    @property
     def client_name(self) -> str:
         """What the client calls itself, "" where it doesn't say."""
         info = self.meta.get(CLIENT_INFO_META_KEY) if self.meta else None

@@ -1,0 +1,87 @@
+"""What one exchange holds: the worker's ports, the request, and the record of how it goes."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.exchange.pumps import Pumps
+from gateway.policy.sites import Site
+from gateway.ports import Client, ClientLeft, Endpoints, Eras, Inbound, Record, Seals, Telemetry, Upstream
+from gateway.protocol import headers as h
+from gateway.protocol.errors import encode_error
+from gateway.protocol.outcomes import Ended, Outcome
+from gateway.protocol.sessions import Session
+
+JSON = b"application/json"
+
+
+class Gateway(msgspec.Struct):
+    """The ports of one worker, and the configuration in force. `site` is replaced when that changes."""
+
+    site: Site
+    upstream: Upstream
+    endpoints: Endpoints
+    eras: Eras
+    seals: Seals
+    telemetry: Telemetry
+    pumps: Pumps
+    clock: Callable[[], float]
+    new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
+
+
+class Exchange(msgspec.Struct):
+    """One downstream request and all that is done to answer it. It ends with the `site` that it began with."""
+
+    gateway: Gateway
+    site: Site
+    inbound: Inbound
+    client: Client
+    record: Record
+    index: dict[bytes, bytes]
+    doubled: bytes | None
+    traceparent: bytes
+    reply_headers: h.Headers  # on every reply: the request id, and CORS where a browser asks
+    rpc_id: int | str | None = None  # of the JSON-RPC request, once it is known and there is but one
+    session: Session | None = None
+    token: str = ""  # the session's
+
+
+def begin(gateway: Gateway, inbound: Inbound, client: Client) -> Exchange:
+    """The exchange, with its ids. A client's own request id and trace context are kept where they are well-formed."""
+    index, doubled = h.index_headers(inbound.headers)
+    trace = gateway.new_trace()
+    request_id = h.request_id_of(index) or trace
+    traceparent = h.traceparent_of(index) or f"00-{trace}-{trace[:16]}-00".encode()
+    record = Record(request_id, inbound.method, inbound.path, gateway.clock())
+    reply_headers: h.Headers = [(h.REQUEST_ID, request_id.encode("ascii"))]
+    return Exchange(gateway, gateway.site, inbound, client, record, index, doubled, traceparent, reply_headers)
+
+
+async def reply(exchange: Exchange, status: int, headers: h.Headers, body: bytes) -> None:
+    """One whole reply. Raises `ClientLeft`."""
+    exchange.record.status = status
+    exchange.record.bytes_out = len(body)
+    await exchange.client.reply(status, headers, body)
+
+
+async def refuse(exchange: Exchange, ended: Ended) -> None:
+    """The gateway's own word instead of an answer: HTTP status and JSON-RPC error, on the request's id where it is known."""
+    record, client = exchange.record, exchange.client
+    record.outcome, record.detail, record.rpc_code = ended.outcome, ended.message, ended.code
+    if client.started:  # the reply was under way when we broke: nothing true can be added
+        return
+    body = encode_error(ended, record.request_id, exchange.rpc_id)
+    headers = [(b"content-type", JSON), *exchange.reply_headers, *ended.headers]
+    if ended.http_status in (429, 503):
+        headers.append((b"retry-after", b"1"))
+    try:
+        await reply(exchange, ended.http_status, headers, b"" if exchange.inbound.method == "HEAD" else body)
+    except ClientLeft:
+        record.outcome = Outcome.CLIENT_LEFT
+
+
+def session_header(exchange: Exchange, answered: h.Headers) -> h.Headers:
+    """The client's session token, where the backend repeated its own session id (the Python SDK's server always does)."""
+    if exchange.token and h.find_header(answered, h.SESSION) is not None:
+        return [(h.SESSION, exchange.token.encode("ascii"))]
+    return []

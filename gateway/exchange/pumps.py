@@ -1,0 +1,160 @@
+"""Legacy MCP: a pump reads the backend's stream, a follower writes it to the client, and a bounded hand-over joins them.
+
+They are two halves because they live differently long: for legacy MCP a disconnect is no cancellation (2025-11-25,
+basic/transports "Sending Messages" 5), so the pump of a call goes on when its client has left, and reads the backend to
+the end. Only a standalone stream, which nobody else can have, ends with its client.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from gateway.exchange.bells import Bell
+from gateway.exchange.calls import Call
+from gateway.exchange.pipes import SILENCE_SECONDS, check
+from gateway.ports import Client, Record
+from gateway.protocol.errors import encode_error
+from gateway.protocol.events import COMMENT, message_event
+from gateway.protocol.outcomes import Ended, Failed, Outcome
+from gateway.protocol.streams import StreamReader
+
+QUEUE_BYTES: Final = 256 * 1024
+"""Events that wait for a slow client. Beyond it the pump waits, and through it the backend: memory doesn't grow."""
+
+
+class HandOver:
+    """The bounded queue between a pump and the follower that is attached to it."""
+
+    __slots__ = ("_events", "_filled", "_is_attached", "_is_closed", "_size_bytes", "_taken")
+
+    def __init__(self) -> None:
+        self._events: deque[bytes] = deque()
+        self._filled = Bell()
+        self._taken = Bell()
+        self._size_bytes = 0
+        self._is_attached = True
+        self._is_closed = False
+
+    async def put(self, event: bytes) -> None:
+        """Hands the event over, waiting while the queue is full; without a follower it is dropped."""
+        while self._is_attached and self._size_bytes >= QUEUE_BYTES:
+            await self._taken.wait()
+        if self._is_attached:
+            self._events.append(event)
+            self._size_bytes += len(event)
+            self._filled.ring()
+
+    async def take(self, within_seconds: float) -> bytes | None:
+        """All that waits, in one piece; b"" when the pump has ended, None when nothing came in time."""
+        while not self._events:
+            if self._is_closed:
+                return b""
+            if not await self._filled.wait(within_seconds):
+                return None
+        data = b"".join(self._events)
+        self._events.clear()
+        self._size_bytes = 0
+        self._taken.ring()
+        return data
+
+    def close(self) -> None:
+        """The pump's last word."""
+        self._is_closed = True
+        self._filled.ring()
+
+    def detach(self) -> None:
+        """The follower has left: nothing is queued from now on, and nobody waits for room."""
+        self._is_attached = False
+        self._events.clear()
+        self._taken.ring()
+
+
+class Pump:
+    """Reads one upstream stream to its end and hands its events over. `outcome` and `detail` tell how it ended."""
+
+    __slots__ = ("_call", "_exchange_id", "detail", "hand_over", "outcome", "reader")
+
+    def __init__(self, call: Call, reader: StreamReader, exchange_id: str) -> None:
+        self._call = call
+        self._exchange_id = exchange_id
+        self.reader = reader
+        self.hand_over = HandOver()
+        self.outcome = Outcome.OK
+        self.detail = ""
+
+    async def run(self) -> None:
+        """Never raises but when cancelled. A request left without a response gets a JSON-RPC error on its id."""
+        try:
+            await self._read_all()
+            self.outcome = self.reader.outcome
+        except Ended as ended:
+            self.outcome, self.detail = ended.outcome, ended.message
+            for request_id in sorted(self.reader.awaited, key=str):
+                error = encode_error(ended, self._exchange_id, request_id)
+                await self.hand_over.put(message_event(error))
+        except asyncio.CancelledError:
+            self.outcome = Outcome.CLIENT_LEFT
+            raise
+        finally:
+            self.hand_over.close()
+            self._call.end(self.outcome)
+
+    async def _read_all(self) -> None:
+        answer, reader, put = self._call.answer, self.reader, self.hand_over.put
+        while (piece := await answer.next_chunk(SILENCE_SECONDS)) != b"":
+            if piece is not None:
+                for event in reader.feed(piece):
+                    await put(event)
+                check(reader)
+        if reader.unfinished:
+            raise Failed(Outcome.BROKEN, reader.unfinished)
+
+
+async def follow(pump: Pump, client: Client, record: Record) -> None:
+    """Writes the pump's events to the client until the stream ends. Raises `ClientLeft`."""
+    hand_over = pump.hand_over
+    try:
+        while (data := await hand_over.take(SILENCE_SECONDS)) != b"":
+            if data is not None:
+                record.bytes_out += len(data)
+            await client.write(COMMENT if data is None else data)
+    finally:
+        hand_over.detach()
+
+
+class Pumps:
+    """The pumps of this worker: they outlive the exchanges that started them, never the worker."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[None], bool] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, pump: Pump, *, ends_with_client: bool) -> Callable[[], object]:
+        """Runs the pump; call the result when its client has left."""
+        task = asyncio.get_running_loop().create_task(pump.run())
+        self._tasks[task] = ends_with_client
+        task.add_done_callback(self._forget)
+        return task.cancel if ends_with_client else _go_on
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        del self._tasks[task]
+
+    def end_standing(self) -> None:
+        """Ends the streams that would last for ever, so that their clients open them elsewhere."""
+        for task, is_standing in self._tasks.items():
+            if is_standing:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Ends them all, and waits until they have."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _go_on() -> None:
+    """For legacy MCP a client that leaves has cancelled nothing."""

@@ -1,0 +1,84 @@
+"""Relay of an SSE answer. Modern: one pipe, cut with the client. Legacy: a pump that outlives it, and a follower.
+
+That difference is the specifications', and this is its one place. Both end a stream that failed with a JSON-RPC error
+event for each request that is still owed a response, since the HTTP status has long been sent.
+"""
+
+from collections.abc import Iterable
+
+from gateway.exchange.attempts import is_standing
+from gateway.exchange.calls import Call
+from gateway.exchange.exchanges import Exchange, session_header
+from gateway.exchange.pipes import pipe
+from gateway.exchange.pumps import Pump, follow
+from gateway.ports import Answer
+from gateway.protocol import headers as h
+from gateway.protocol.errors import encode_error
+from gateway.protocol.events import message_event
+from gateway.protocol.intents import Intent, Send
+from gateway.protocol.messages import RequestId
+from gateway.protocol.outcomes import Failed
+from gateway.protocol.streams import StreamReader
+
+SSE = b"text/event-stream"
+
+_REPLACED = frozenset({b"cache-control", b"x-accel-buffering"})
+
+
+def stream_headers(answer: Answer) -> h.Headers:
+    """The head of a relayed stream. `x-accel-buffering` keeps an nginx in front of us from collecting events."""
+    headers = [header for header in h.relayable(answer.headers) if header[0] not in _REPLACED]
+    headers += ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
+    return headers
+
+
+async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iterable[RequestId]) -> None:
+    """A modern stream, relayed as it comes."""
+    answer, record, client = call.answer, exchange.record, exchange.client
+    reader = StreamReader(exchange.site.limits.event_bytes, awaited)
+    closed = exchange.gateway.telemetry.stream_opened(record, "listen" if is_standing(intent) else "post")
+    record.status = 200
+    try:
+        await client.start(200, stream_headers(answer) + exchange.reply_headers)
+        await pipe(answer, reader, client, record)
+        record.outcome, record.rpc_code = reader.outcome, reader.code
+        await client.end()
+    except Failed as failure:
+        await end_with_errors(exchange, failure, reader)
+    finally:
+        record.events = reader.events
+        closed()
+
+
+async def end_with_errors(exchange: Exchange, failure: Failed, reader: StreamReader) -> None:
+    record, client = exchange.record, exchange.client
+    record.outcome, record.detail, record.rpc_code = failure.outcome, failure.message, failure.code
+    for request_id in sorted(reader.awaited, key=str):
+        await client.write(message_event(encode_error(failure, record.request_id, request_id)))
+    await client.end()
+
+
+async def relay_pump(exchange: Exchange, intent: Intent, call: Call, awaited: Iterable[RequestId]) -> None:
+    """A legacy stream: the pump reads it to its end, whether or not the client stays to follow."""
+    record, client, gateway = exchange.record, exchange.client, exchange.gateway
+    is_post = isinstance(intent, Send)
+    reader = StreamReader(exchange.site.limits.event_bytes, awaited, is_open_ended=not is_post)
+    pump = Pump(call.pass_on(), reader, record.request_id)
+    leave = gateway.pumps.start(pump, ends_with_client=not is_post)
+    closed = gateway.telemetry.stream_opened(record, "post" if is_post else "get")
+    record.status = 200
+    answered = call.answer.headers
+    try:
+        client.cut_on_leave()
+        await client.start(
+            200, stream_headers(call.answer) + exchange.reply_headers + session_header(exchange, answered)
+        )
+        await follow(pump, client, record)
+        record.outcome, record.rpc_code, record.detail = pump.outcome, reader.code, pump.detail
+        await client.end()
+    except BaseException:
+        leave()
+        raise
+    finally:
+        record.events = reader.events
+        closed()

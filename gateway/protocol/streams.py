@@ -1,0 +1,90 @@
+"""One SSE stream of a backend, read with understanding: whole events, each a JSON-RPC message, and what is still owed.
+
+Both eras read with this: what differs is only where the events go.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.protocol.answers import answers_request, inspect_messages
+from gateway.protocol.events import EventSplitter, EventTooLarge, parse_event
+from gateway.protocol.messages import RequestId
+from gateway.protocol.outcomes import Outcome
+
+_BROKEN_OFF: Final = "the backend closed the stream before its final response"
+
+
+class StreamReader:
+    """Feed it what arrives; it gives back the events to pass on, and remembers how the stream stands.
+
+    `awaited`: ids of requests that this stream has yet to answer. `fault`: why the stream is nonsense; once set, nothing
+    more is read. `outcome` and `code`: of the last response. `is_resumable`: an event had an id, so that the client can
+    ask for the rest. `last_message`: the data of the last event that had any.
+    """
+
+    __slots__ = (
+        "_is_open_ended",
+        "_splitter",
+        "awaited",
+        "code",
+        "events",
+        "fault",
+        "is_resumable",
+        "last_message",
+        "outcome",
+    )
+
+    def __init__(self, limit_bytes: int, awaited: Iterable[RequestId], *, is_open_ended: bool = False) -> None:
+        """`is_open_ended`: a standalone or resumed stream, which may carry responses that we didn't see asked for."""
+        self._splitter = EventSplitter(limit_bytes)
+        self._is_open_ended = is_open_ended
+        self.awaited = set(awaited)
+        self.code = 0
+        self.events = 0
+        self.fault = ""
+        self.is_resumable = False
+        self.last_message = b""
+        self.outcome = Outcome.OK
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The whole events that may be passed on, byte for byte."""
+        if self.fault:
+            return []
+        try:
+            blocks = self._splitter.feed(data)
+        except EventTooLarge:
+            self.fault = "the backend sent an event beyond the size limit"
+            return []
+        for position, block in enumerate(blocks):
+            if not self._take(block):
+                return blocks[:position]
+        return blocks
+
+    def _take(self, block: bytes) -> bool:
+        event = parse_event(block)
+        if event.id:
+            self.is_resumable = True
+        if not event.data:  # a comment, a priming event, a `retry`
+            return True
+        findings = inspect_messages(event.data)
+        if findings is None:
+            self.fault = "the backend sent an event that is not a JSON-RPC message"
+            return False
+        for finding in findings:
+            if finding.is_response and not self._is_open_ended:
+                if not answers_request(finding, self.awaited):
+                    self.fault = "the backend answered with another id than the request's"
+                    return False
+                if finding.id is None:
+                    self.awaited.clear()
+                else:
+                    self.awaited.discard(finding.id)
+                self.outcome, self.code = finding.outcome, finding.code
+        self.events += 1
+        self.last_message = event.data
+        return True
+
+    @property
+    def unfinished(self) -> str:
+        """Why a stream that ended here is cut short; empty where it isn't, or where the client can resume it."""
+        return _BROKEN_OFF if self.awaited and not self.is_resumable else ""
