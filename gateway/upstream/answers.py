@@ -4,7 +4,6 @@ Knows how a reader waits and what it may hold. Doesn't know HTTP's framing (`con
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
 from gateway.ports import Headers
@@ -27,7 +26,7 @@ class Source(Protocol):
 
 
 class PooledAnswer:
-    """One answer; `gateway.ports.Answer` tells its contract. It is its own iterator of chunks."""
+    """One answer; `gateway.ports.Answer` tells its contract."""
 
     __slots__ = ("_begun", "_source", "_waiter", "done", "error", "headers", "held_bytes", "parts", "status")
 
@@ -39,7 +38,7 @@ class PooledAnswer:
         self.done = False
         self.error: Failed | None = None
         self._begun = False
-        self._source: Source | None = source
+        self._source = source
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -54,38 +53,44 @@ class PooledAnswer:
     async def read(self, limit_bytes: int) -> bytes:
         whole: list[bytes] = []
         size = 0
-        async for chunk in self:
+        while chunk := await self._next():
             size += len(chunk)
             if size > limit_bytes:
-                name = self._source.name if self._source else ""
                 self.close()
-                raise Failed(Outcome.NONSENSE, f"Backend {name!r} sent more than the {limit_bytes} bytes allowed.")
+                message = f"Backend {self._source.name!r} sent more than the {limit_bytes} bytes allowed."
+                raise Failed(Outcome.NONSENSE, message)
             whole.append(chunk)
         return whole[0] if len(whole) == 1 else b"".join(whole)
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        return self
+    async def next_chunk(self, within_seconds: float) -> bytes | None:
+        if self.parts or self.done or self.error is not None:
+            return await self._next()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(within_seconds, self.wake)
+        try:
+            await self.wait()
+        finally:
+            timer.cancel()
+        return await self._next() if self.parts or self.done or self.error is not None else None
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def _next(self) -> bytes:
+        """All that is here of the body, else what comes next; b"" at the end."""
         self._begun = True
         while not self.parts:
             if self.error is not None:
                 raise self.error
             if self.done:
-                raise StopAsyncIteration
+                return b""
             await self.wait()
         chunk = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
         self.parts.clear()
         self.held_bytes = 0
-        if not self.done and self.error is None and self._source is not None:
+        if not self.done and self.error is None:
             self._source.resume()
         return chunk
 
     def close(self) -> None:
-        if self.done or self.error is not None or self._source is None:
+        if self.done or self.error is not None:
             return
         self.fail(Failed(Outcome.BROKEN, f"The answer of backend {self._source.name!r} was abandoned."))
 
@@ -119,7 +124,5 @@ class PooledAnswer:
         if self.done or self.error is not None:
             return
         self.error = error
-        source = self._source
-        if source is not None:
-            source.abort()
+        self._source.abort()
         self.wake()

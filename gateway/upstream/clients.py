@@ -3,9 +3,9 @@
 Knows when a request may be sent a second time: never, unless no byte of it left this process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from gateway.policy.backends import Address, Backend, Endpoint
+from gateway.policy.backends import Address, Backend, Endpoint, Timeouts
 from gateway.ports import Headers
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.upstream.answers import PooledAnswer
@@ -24,15 +24,6 @@ class _Line:
         self.dialler = Dialler(backend)
         self.pools: dict[Address, Pool] = {}
 
-    def open_pool(self, endpoint: Endpoint) -> Pool:
-        for address in [a for a, pool in self.pools.items() if pool.is_empty]:
-            del self.pools[address]  # resolved addresses come and go
-        if endpoint.address in self.pools:
-            self.pools[endpoint.address].retire()
-        pool = Pool(self.backend.name, endpoint, self.dialler.opening(endpoint), self.dialler.dial)
-        self.pools[endpoint.address] = pool
-        return pool
-
     def is_dialled_like(self, backend: Backend) -> bool:
         return self.backend.tls == backend.tls and self.backend.proxy == backend.proxy
 
@@ -42,16 +33,17 @@ class PooledClient:
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
+        self._retired: list[Pool] = []  # whose last calls are still under way
 
     async def send(
-        self, backend: Backend, endpoint: Endpoint, method: bytes, headers: Headers, body: bytes
+        self, backend: Backend, endpoint: Endpoint, method: bytes, headers: Headers, body: bytes, timeouts: Timeouts
     ) -> PooledAnswer:
         line = self._lines.get(backend.name) or self._add(backend)
         pool = line.pools.get(endpoint.address)
         if pool is None or (pool.endpoint is not endpoint and not _is_same(pool.endpoint, endpoint)):
-            pool = line.open_pool(endpoint)
+            pool = self._open_pool(line, endpoint)
         head = encode_head(method, pool.opening, headers, len(body))
-        answer = await _begin(pool, backend, head, body, method == b"HEAD")
+        answer = await _begin(pool, backend.max_connections, timeouts, head, body, method == b"HEAD")
         while not answer.status:
             if answer.error is not None:
                 raise answer.error
@@ -65,22 +57,40 @@ class PooledClient:
             if backend is not None and line.is_dialled_like(backend):
                 line.backend = backend
             else:
-                for pool in self._lines.pop(name).pools.values():
-                    pool.retire()
+                self._retire(self._lines.pop(name).pools.values())
 
     def close(self) -> None:
         """Drops every connection; whoever waits is told `Failed`."""
         for line in self._lines.values():
-            for pool in line.pools.values():
-                pool.abort()
+            self._retire(line.pools.values())
         self._lines.clear()
+        for pool in self._retired:
+            pool.abort()
+
+    def _open_pool(self, line: _Line, endpoint: Endpoint) -> Pool:
+        pools = line.pools
+        # Resolved addresses come and go; and one address may come to mean another place.
+        gone = [a for a, pool in pools.items() if pool.is_empty or a == endpoint.address]
+        self._retire([pools.pop(address) for address in gone])
+        dialler = line.dialler
+        pool = Pool(line.backend.name, endpoint, dialler.opening(endpoint), dialler.dial)
+        pools[endpoint.address] = pool
+        return pool
+
+    def _retire(self, pools: Iterable[Pool]) -> None:
+        self._retired = [pool for pool in self._retired if not pool.is_empty]
+        for pool in pools:
+            pool.retire()
+            self._retired.append(pool)
 
     def _add(self, backend: Backend) -> _Line:
         line = self._lines[backend.name] = _Line(backend)
         return line
 
 
-async def _begin(pool: Pool, backend: Backend, head: bytes, body: bytes, is_head: bool) -> PooledAnswer:
+async def _begin(
+    pool: Pool, max_connections: int, timeouts: Timeouts, head: bytes, body: bytes, is_head: bool
+) -> PooledAnswer:
     """Writes the request on a connection that takes it.
 
     A reused connection may turn out closed at the very first write. Then nothing was handed to the kernel, and the next
@@ -92,9 +102,11 @@ async def _begin(pool: Pool, backend: Backend, head: bytes, body: bytes, is_head
         connection = pool.take(now)
         fresh = connection is None
         if connection is None:
-            connection = await pool.connect(backend)
+            connection = await pool.connect(max_connections, timeouts)
             now = pool.loop.time()
-        answer = connection.begin(head, body, is_head, backend.timeouts, now)
+        if pool.timeouts is not timeouts:
+            pool.sweep_for(timeouts)
+        answer = connection.begin(head, body, is_head, timeouts, now)
         if answer is not None:
             return answer
         connection.abort()

@@ -28,6 +28,7 @@ class Dialler:
     """Dials the endpoints of one backend. A TLS context costs some 30 ms: it is made once, off the loop."""
 
     def __init__(self, backend: Backend) -> None:
+        self._name = backend.name
         self._tls = backend.tls
         self._proxy: Proxy | None = parse_proxy(backend.proxy) if backend.proxy else None
         self._context: ssl.SSLContext | None = None
@@ -39,14 +40,14 @@ class Dialler:
             return encode_opening(endpoint.target, endpoint.host_header)
         return encode_opening(name_origin(endpoint) + endpoint.target, endpoint.host_header, *self._proxy.header_lines)
 
-    async def dial(self, backend: Backend, endpoint: Endpoint, connection: Connection) -> None:
-        """Connects `connection`, TLS and tunnel included, within the backend's connect time. Raises `Failed`."""
+    async def dial(self, endpoint: Endpoint, connection: Connection, within_seconds: float) -> None:
+        """Connects `connection`, TLS and tunnel included, within that time. Raises `Failed`."""
         try:
-            async with asyncio.timeout(backend.timeouts.connect_seconds):
+            async with asyncio.timeout(within_seconds):
                 await self._dial(endpoint, connection)
         except (OSError, TunnelRefused, UnicodeError) as error:
             hint = _explain(error)
-            raise Failed(Outcome.UNREACHABLE, f"Backend {backend.name!r} can't be reached: {hint}.") from error
+            raise Failed(Outcome.UNREACHABLE, f"Backend {self._name!r} can't be reached: {hint}.") from error
 
     async def _dial(self, endpoint: Endpoint, connection: Connection) -> None:
         context = await self._find_context() if endpoint.tls else None

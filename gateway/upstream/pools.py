@@ -5,15 +5,16 @@ Knows counting, ages and time-outs. Doesn't know how to dial (it is given a dial
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
-from gateway.policy.backends import Backend, Endpoint
+from gateway.policy.backends import Endpoint, Timeouts
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.upstream.connections import Connection
 
-Dial = Callable[[Backend, Endpoint, Connection], Awaitable[None]]
-"""Connects the connection to the endpoint within the backend's connect time, or raises `Failed`."""
+Dial = Callable[[Endpoint, Connection, float], Awaitable[None]]
+"""Connects the connection to the endpoint within so many seconds, or raises `Failed`."""
 
-LONGEST_SWEEP_SECONDS = 1.0
+LONGEST_SWEEP_SECONDS: Final = 1.0
 
 
 class Pool:
@@ -31,6 +32,7 @@ class Pool:
         "name",
         "opening",
         "retired",
+        "timeouts",
     )
 
     def __init__(self, name: str, endpoint: Endpoint, opening: bytes, dial: Dial) -> None:
@@ -41,6 +43,7 @@ class Pool:
         self.busy: set[Connection] = set()
         self.idle: list[Connection] = []  # the last used at the end, and used first: the others grow old and go
         self.retired = False
+        self.timeouts: Timeouts | None = None  # those that the sweep was last set for
         self._dial = dial
         self._connecting = 0
         self._sweep_seconds = LONGEST_SWEEP_SECONDS
@@ -56,21 +59,21 @@ class Pool:
             connection.abort()
         return None
 
-    async def connect(self, backend: Backend) -> Connection:
+    async def connect(self, max_connections: int, timeouts: Timeouts) -> Connection:
         """A new connection. Raises `Failed`: OVERLOADED at the cap, UNREACHABLE when it can't be made in time."""
-        if len(self.busy) + self._connecting >= backend.max_connections:
+        if len(self.busy) + self._connecting >= max_connections:
             raise Failed(
                 Outcome.OVERLOADED,
-                f"Backend {self.name!r} already has {backend.max_connections} calls in progress. Try again later.",
+                f"Backend {self.name!r} already has {max_connections} calls in progress. Try again later.",
             )
         connection = Connection(self, self.loop)
         self._connecting += 1
         try:
-            await self._dial(backend, self.endpoint, connection)
+            await self._dial(self.endpoint, connection, timeouts.connect_seconds)
         finally:
             self._connecting -= 1
         self.busy.add(connection)
-        self._sweep_at_least(backend)
+        self.sweep_for(timeouts)
         return connection
 
     def release(self, connection: Connection) -> None:
@@ -105,10 +108,10 @@ class Pool:
     def is_empty(self) -> bool:
         return not self.busy and not self.idle and not self._connecting
 
-    def _sweep_at_least(self, backend: Backend) -> None:
-        """Sweeps often enough that no time-out of this backend is overrun by more than a quarter of itself."""
-        times = backend.timeouts
-        seconds = min(LONGEST_SWEEP_SECONDS, times.idle_seconds / 4, times.total_seconds / 4)
+    def sweep_for(self, timeouts: Timeouts) -> None:
+        """Sweeps often enough from now on that none of these time-outs is overrun by more than a quarter of itself."""
+        self.timeouts = timeouts
+        seconds = min(LONGEST_SWEEP_SECONDS, timeouts.idle_seconds / 4, timeouts.total_seconds / 4)
         if self._sweeping is None or seconds < self._sweep_seconds:
             if self._sweeping is not None:
                 self._sweeping.cancel()
@@ -121,4 +124,6 @@ class Pool:
             connection.time_out(now)
         for connection in [c for c in self.idle if c.expires <= now]:
             connection.abort()
+        if self.is_empty:
+            self._sweep_seconds = LONGEST_SWEEP_SECONDS
         self._sweeping = None if self.is_empty else self.loop.call_later(self._sweep_seconds, self._sweep)
