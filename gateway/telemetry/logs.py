@@ -16,8 +16,8 @@ import structlog
 
 from gateway.ports import Record
 from gateway.protocol.outcomes import Outcome
+from gateway.telemetry.blames import UPSTREAM_FAILURES
 from gateway.telemetry.lines import encode_json, encode_prose, format_time
-from gateway.telemetry.metrics import UPSTREAM_FAILURES
 from gateway.telemetry.redactions import redact_fact, scrub, shorten, strip_query
 
 Level = Literal["debug", "info", "warning", "error", "critical"]

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from gateway.ports import Record
 from gateway.protocol.outcomes import Outcome
+from gateway.telemetry.blames import UPSTREAM_FAILURES
 
 BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 600.0)
 """Dense where the gateway's own share shows, sparse up to the long tool calls. Twelve, because each is a series."""
@@ -46,19 +47,6 @@ that carries a response, or a body that can't be read."""
 _TASK_METHODS: Final = ("tasks/get", "tasks/list", "tasks/result", "tasks/cancel", "notifications/tasks/status")
 METHODS: Final = frozenset(name for name, _ in (*CLIENT_REQUESTS, *CLIENT_NOTIFICATIONS)).union(_TASK_METHODS)
 """The methods that clients may send, in any version. 2025-11-25's experimental tasks are missing in the SDK's table."""
-
-UPSTREAM_FAILURES: Final = frozenset(
-    {
-        Outcome.UNREACHABLE,
-        Outcome.BROKEN,
-        Outcome.TIMED_OUT,
-        Outcome.NONSENSE,
-        Outcome.BACKEND_FAILED,
-        Outcome.BACKEND_UNAUTHORIZED,
-        Outcome.OVERLOADED,
-    }
-)
-"""Outcomes for which the backend, or the way to it, is to blame."""
 
 CONFIGURATION: Final = "mcp_gateway_configuration_info"
 
