@@ -206,7 +206,7 @@ class Metrics:
         """The page for a scraper that sent this `Accept`, and its content type: OpenMetrics where asked for."""
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is no version
+        except (TypeError, ValueError):  # of an `Accept` whose version is no version
             encode, content_type = choose_encoder("")
         registry = CollectorRegistry()
         registry.register(_Present(self._shared_folder or self._registry))
