@@ -74,7 +74,8 @@ class Draft:
         """The files that match, sorted by name. A pattern may match none, a plain name must exist."""
         full = str(beside(pattern.place, str(pattern.value)))
         self.files.append(str(Path(full).parent.absolute()))
-        found = sorted(glob.glob(full)) if glob.has_magic(full) else [full]  # noqa: PTH207: Path.glob refuses absolute ones
+        # Path.glob refuses absolute patterns
+        found = sorted(glob.glob(full)) if glob.has_magic(full) else [full]  # noqa: PTH207
         for name in found:
             if str(Path(name).absolute()) not in self.files:
                 self.merge(self.read_file(Path(name)))

@@ -152,7 +152,7 @@ class _Reader:
         if len(loc) > MAX_DEPTH:
             raise _Refused(place, (), f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
-            return self.read_alias(event.anchor, place, loc)
+            return self.read_alias(event.anchor or "", place, loc)
         tag = getattr(event, "tag", None)
         if tag not in _PLAIN_TAGS:
             self.problems.append(problem_at(place, loc, "YAML tags (`!…`) are not supported: remove it"))

@@ -42,10 +42,15 @@ Size = Annotated[
     ),
 ]
 Flag = Annotated[bool, BeforeValidator(values.refuse_numbers)]
-Count = Annotated[int, BeforeValidator(values.refuse_flags)]
-Port = Annotated[Count, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(values.refuse_flags)]
 Texts = Annotated[list[str], BeforeValidator(values.split_commas)]
-EndpointUrl = Annotated[str, AfterValidator(values.check_endpoint)]
+HttpUrl = WithJsonSchema({"type": "string", "pattern": "^https?://"})
+EndpointUrl = Annotated[str, AfterValidator(values.check_endpoint), HttpUrl]
+Mount = Annotated[
+    str,
+    AfterValidator(values.check_mount),
+    WithJsonSchema({"type": "string", "pattern": "^(none|(/[a-z0-9._~-]+)+/?)$"}),
+]
 Header = Annotated[str, AfterValidator(values.check_header_value)]
 HeaderName = Annotated[str, AfterValidator(values.check_header_name)]
 Network = Annotated[str, AfterValidator(values.check_network)]
@@ -133,7 +138,9 @@ class HealthCheckShape(Shape):
 class EjectionShape(Shape):
     """When an endpoint that fails gets a rest. The last endpoint never does."""
 
-    failures: Annotated[Count, Field(ge=1)] = Field(default=Ejection().failures, description="In a row.")
+    failures: Annotated[int, Field(ge=1), BeforeValidator(values.refuse_flags)] = Field(
+        default=Ejection().failures, description="In a row."
+    )
     rest: Duration = _duration(Ejection().rest_seconds, "The first rest; doubled each time.")
     max_rest: Duration = _duration(Ejection().max_rest_seconds, "The longest rest.")
 
@@ -154,7 +161,7 @@ class BackendShape(Shape):
         description="URLs of the MCP endpoint; several serve the same thing.",
         examples=[["http://echo:9000/mcp"]],
     )
-    mount: Annotated[str, AfterValidator(values.check_mount)] | None = Field(
+    mount: Mount | None = Field(
         default=None,
         description="The path that selects this backend; `none` hides it. Default: / and the backend's name.",
         examples=["/echo", "none"],
@@ -176,7 +183,7 @@ class BackendShape(Shape):
     )
     ejection: EjectionShape = EjectionShape()
     health_check: HealthCheckShape | None = Field(default=None, description="Off unless it is here; `{}` is enough.")
-    max_connections: Annotated[Count, Field(ge=1, le=65535)] = Field(
+    max_connections: Annotated[int, Field(ge=1, le=65535), BeforeValidator(values.refuse_flags)] = Field(
         default=1024, description="Per endpoint and worker; beyond it a request is refused with 429."
     )
     heal: Flag = Field(default=True, description="Whether a session that the backend lost is made anew.")
@@ -191,7 +198,7 @@ class FileShape(Shape):
     include: Texts = Field(
         default=[], description="Files with further `backends:`, relative to this one.", examples=["conf.d/*.yaml"]
     )
-    public_url: Annotated[str, AfterValidator(values.check_public_url)] | None = Field(
+    public_url: Annotated[str, AfterValidator(values.check_public_url), HttpUrl] | None = Field(
         default=None,
         description="What clients call the gateway. Required off loopback.",
         examples=["https://mcp.example.com"],
@@ -209,7 +216,9 @@ class FileShape(Shape):
         default="127.0.0.1", description="The address to listen on."
     )
     port: Port = Field(default=8080, description="The port to listen on.")
-    workers: Annotated[Count, Field(ge=1, le=512)] = Field(default=1, description="Processes of this replica.")
+    workers: Annotated[int, Field(ge=1, le=512), BeforeValidator(values.refuse_flags)] = Field(
+        default=1, description="Processes of this replica."
+    )
     admin: AdminShape = AdminShape()
     log: LogShape = LogShape()
     timeouts: TimeoutsShape = TimeoutsShape()

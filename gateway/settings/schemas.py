@@ -1,0 +1,82 @@
+"""The configuration file's JSON Schema (2020-12), for editors and for those who generate such files.
+
+Made from the shapes. It adds what the shapes never see, because it is replaced before: `${NAME}` and `{file: PATH}`
+wherever a single value may stand, a single text for a list, and `x-…` keys.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.policy.sites import RESERVED_PATHS
+from gateway.settings.shapes import FileShape
+
+PUBLISHED: Final = Path(__file__).with_name("schema.json")
+_REFERENCE: Final = {"$ref": "#/$defs/Reference"}
+_REFERENCES: Final[dict[str, Any]] = {
+    "description": "Taken from an environment variable, or from a file (its trailing newline stripped).",
+    "anyOf": [
+        {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}", "examples": ["${NAME}", "${NAME:-a}"]},
+        {
+            "type": "object",
+            "properties": {"file": {"type": "string", "description": "A path, relative to the configuration file."}},
+            "required": ["file"],
+            "additionalProperties": False,
+        },
+    ],
+}
+_ONE_OR_MORE: Final = frozenset(
+    {"include", "trusted_proxies", "allowed_hosts", "origins", "session_keys", "endpoints"}
+)  # where a text, its items apart by commas, is a list too
+_SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
+
+
+def make_schema() -> dict[str, Any]:
+    """The schema as a JSON value."""
+    made: dict[str, Any] = FileShape.model_json_schema()
+    definitions = {name: _open(shape) for name, shape in made.pop("$defs").items()}
+    definitions["Reference"] = _REFERENCES
+    definitions["BackendShape"]["required"] = ["endpoints"]
+    backends = made["properties"]["backends"]
+    backends["propertyNames"] = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
+    root = _open(made) | {"title": "MCP gateway configuration"}
+    root["properties"]["backends"]["type"] = ["object", "null"]
+    _describe_mount(definitions["BackendShape"]["properties"]["mount"])
+    root["patternProperties"] = {"^x-": {"description": "Ignored: a place for anchors."}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": definitions}
+
+
+def encode_schema() -> str:
+    """The schema as the text that is published."""
+    return json.dumps(make_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _open(shape: dict[str, Any]) -> dict[str, Any]:
+    """A mapping's schema with references allowed for its values; titles that only repeat the key are dropped."""
+    properties = {name: _open_value(name, value) for name, value in shape["properties"].items()}
+    return {**_untitled(shape), "title": shape["title"].removesuffix("Shape"), "properties": properties}
+
+
+def _open_value(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    told = {key: value[key] for key in ("description", "examples", "default") if key in value}
+    bare = {key: part for key, part in _untitled(value).items() if key not in told}
+    if told.get("default") is None or isinstance(told["default"], dict):
+        told.pop("default", None)  # a mapping's defaults stand at its keys
+    choices = [choice for choice in bare.get("anyOf", [bare]) if choice.get("type") != "null"]
+    if name in _ONE_OR_MORE:
+        items = choices[0]["items"]
+        choices = [{**choices[0], "items": {"anyOf": [items, _REFERENCE]}}, {"type": "string"}]
+    if "additionalProperties" in choices[0] and choices[0]["additionalProperties"].get("type") == "string":
+        choices[0]["additionalProperties"] = {"anyOf": [{"type": "string"}, _REFERENCE]}
+    if any(choice.get("type") in _SCALARS or "enum" in choice or "const" in choice for choice in choices):
+        choices.append(_REFERENCE)
+    return {**told, **(choices[0] if len(choices) == 1 else {"anyOf": choices})}
+
+
+def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: part for key, part in schema.items() if key != "title"}
+
+
+def _describe_mount(mount: dict[str, Any]) -> None:
+    reserved = ", ".join(RESERVED_PATHS)
+    mount["description"] += f" Not / or /mcp (kept for the aggregate), and not below {reserved}."
