@@ -51,15 +51,21 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
     except Ended as ended:
         await refuse(exchange, ended)
     except ClientLeft:
-        record.outcome = Outcome.CLIENT_LEFT
+        note_leaving(exchange)
     except asyncio.CancelledError:
-        record.outcome = Outcome.CLIENT_LEFT
+        note_leaving(exchange)
         raise
     except Exception as error:  # the one place: a bug of ours is logged, and the client told no more than that
         gateway.telemetry.exception(record, error)
         await refuse(exchange, Failed(Outcome.INTERNAL, "the gateway failed: its log says why, under this request id"))
     finally:
         gateway.telemetry.finish(record)
+
+
+def note_leaving(exchange: Exchange) -> None:
+    """The client left: an outcome of its own, unless it had all that it asked for."""
+    if not exchange.is_settled:
+        exchange.record.outcome = Outcome.CLIENT_LEFT
 
 
 def receive(exchange: Exchange) -> Backend:

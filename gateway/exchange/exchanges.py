@@ -44,6 +44,7 @@ class Exchange(msgspec.Struct):
     rpc_id: int | str | None = None  # of the JSON-RPC request, once it is known and there is but one
     session: Session | None = None
     token: str = ""  # the session's
+    is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
 
 
 def begin(gateway: Gateway, inbound: Inbound, client: Client) -> Exchange:

@@ -41,13 +41,21 @@ async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iter
     try:
         await client.start(200, stream_headers(answer) + exchange.reply_headers)
         await pipe(answer, reader, client, record)
-        record.outcome, record.rpc_code = reader.outcome, reader.code
         await client.end()
     except Failed as failure:
         await end_with_errors(exchange, failure, reader)
     finally:
-        record.events = reader.events
+        settle(exchange, reader)
         closed()
+
+
+def settle(exchange: Exchange, reader: StreamReader) -> None:
+    """Notes how far the stream came. SDK clients close it on the response, without waiting for its end."""
+    record = exchange.record
+    record.events = reader.events
+    if not reader.awaited and not reader.is_open_ended and not reader.fault:
+        exchange.is_settled = True
+        record.outcome, record.rpc_code = reader.outcome, reader.code
 
 
 async def end_with_errors(exchange: Exchange, failure: Failed, reader: StreamReader) -> None:
@@ -80,5 +88,5 @@ async def relay_pump(exchange: Exchange, intent: Intent, call: Call, awaited: It
         leave()
         raise
     finally:
-        record.events = reader.events
+        settle(exchange, reader)
         closed()

@@ -23,7 +23,7 @@ class StreamReader:
     """
 
     __slots__ = (
-        "_is_open_ended",
+        "is_open_ended",
         "_splitter",
         "awaited",
         "code",
@@ -37,7 +37,7 @@ class StreamReader:
     def __init__(self, limit_bytes: int, awaited: Iterable[RequestId], *, is_open_ended: bool = False) -> None:
         """`is_open_ended`: a standalone or resumed stream, which may carry responses that we didn't see asked for."""
         self._splitter = EventSplitter(limit_bytes)
-        self._is_open_ended = is_open_ended
+        self.is_open_ended = is_open_ended
         self.awaited = set(awaited)
         self.code = 0
         self.events = 0
@@ -71,7 +71,7 @@ class StreamReader:
             self.fault = "the backend sent an event that is not a JSON-RPC message"
             return False
         for finding in findings:
-            if finding.is_response and not self._is_open_ended:
+            if finding.is_response and not self.is_open_ended:
                 if not answers_request(finding, self.awaited):
                     self.fault = "the backend answered with another id than the request's"
                     return False

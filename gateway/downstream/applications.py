@@ -1,0 +1,69 @@
+"""The ASGI application: mounts go to the flow, the gateway's own paths to `operations`, the lifespan to the app."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from gateway.downstream.clients import AsgiClient, Receive, Scope, Send, read_scope
+from gateway.exchange.exchanges import Gateway
+from gateway.flow import serve
+from gateway.policy.sites import RESERVED_PATHS
+
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Lifespan = Callable[[], AbstractAsyncContextManager[Gateway]]
+
+_NO_WEBSOCKET: Final = {"type": "websocket.close", "code": 1000}
+
+
+class Application:
+    """`lifespan` gives the worker's `Gateway` from start-up to shutdown; `operations` answers the reserved paths."""
+
+    def __init__(self, lifespan: Lifespan, operations: AsgiApp) -> None:
+        self._lifespan = lifespan
+        self._operations = operations
+        self._gateway: Gateway | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._serve_http(scope, receive, send)
+            case "lifespan":
+                await self._serve_lifespan(receive, send)
+            case "websocket":
+                await receive()
+                await send(_NO_WEBSOCKET)
+
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway = self._gateway
+        if gateway is None or (scope["path"] not in gateway.site.routes and is_reserved(scope["path"])):
+            await self._operations(scope, receive, send)
+            return
+        client = AsgiClient(receive, send)
+        try:
+            await serve(gateway, read_scope(scope), client)
+        except asyncio.CancelledError:
+            if not client.left:
+                raise
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()  # it was the client's leaving, and that has been dealt with
+        finally:
+            client.close()
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with self._lifespan() as self._gateway:
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                self._gateway = None
+        except Exception as error:
+            stage = "shutdown" if self._gateway is None else "startup"
+            await send({"type": f"lifespan.{stage}.failed", "message": f"{type(error).__name__}: {error}"})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a path is one of the gateway's own."""
+    return any(path == reserved or path.startswith(f"{reserved}/") for reserved in RESERVED_PATHS)
