@@ -23,12 +23,12 @@ class StreamReader:
     """
 
     __slots__ = (
-        "is_open_ended",
         "_splitter",
         "awaited",
         "code",
         "events",
         "fault",
+        "is_open_ended",
         "is_resumable",
         "last_message",
         "outcome",
