@@ -139,7 +139,15 @@ class _Server(uvicorn.Server):
     """uvicorn, but for its patience: left alone it waits until the last client has closed its stream."""
 
     def __init__(self, endings: Endings) -> None:
-        super().__init__(uvicorn.Config(endings, log_level="warning", access_log=False, timeout_graceful_shutdown=5))
+        super().__init__(
+            uvicorn.Config(
+                endings,
+                http="h11",  # httptools leaves blanks at the end of a header's value (RFC 9110 §5.5 has them removed)
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
         self._endings = endings
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
