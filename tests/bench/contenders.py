@@ -1,0 +1,176 @@
+"""Who is measured: how each is started in front of the same backend, and how it is stopped again."""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.programs import (
+    BIN,
+    HERE,
+    LOGS,
+    ROOT,
+    RUN,
+    choose_cpus,
+    clean_environment,
+    find_fastmcp,
+    find_nginx,
+    free_port,
+    pinned_to,
+)
+
+START_SECONDS = 60.0
+STOP_SECONDS = 3.0
+LOG_BYTES = 4_000_000
+"""Beyond it a log is emptied between two measurements: an access-log line per call fills a disk quickly."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`command(backend_port, port)` is what starts it; None: nothing stands between load and backend."""
+
+    name: str
+    path: str
+    command: Callable[[int, int], list[str]] | None
+    workers: int = 1
+    idle: bool = True  # whether its memory per idle stream is worth a measurement of its own
+    quick: bool = True
+
+
+@dataclass(frozen=True)
+class Target:
+    """A contender that runs. `pid` is the root of its processes, None for the backend itself."""
+
+    name: str
+    port: int
+    path: str
+    pid: int | None
+    log: Path | None = None
+
+    def trim_log(self) -> None:
+        if self.log is not None and self.log.stat().st_size > LOG_BYTES:
+            os.truncate(self.log, 0)
+
+
+def _nginx(backend_port: int, port: int) -> list[str]:
+    text = (HERE / "nginx.conf.tmpl").read_text()
+    for name, value in {"FOLDER": RUN, "PORT": port, "BACKEND_PORT": backend_port}.items():
+        text = text.replace(f"@{name}@", str(value))
+    config = RUN / f"nginx-{port}.conf"
+    config.write_text(text)
+    return [find_nginx(), "-c", str(config)]
+
+
+def write_gateway_config(backend_port: int) -> Path:
+    """A file that says no more than it must: all else is the default, checks and access log included."""
+    config = RUN / f"gateway-{backend_port}.yaml"
+    config.write_text(f"backends:\n  b: {{endpoints: [http://127.0.0.1:{backend_port}/mcp]}}\n")
+    return config
+
+
+def _gateway(workers: int) -> Callable[[int, int], list[str]]:
+    def command(backend_port: int, port: int) -> list[str]:
+        config = write_gateway_config(backend_port)
+        where = ["--config", str(config), "--port", str(port), "--workers", str(workers)]
+        return [sys.executable, "-m", "gateway", "serve", *where]
+
+    return command
+
+
+def _fastmcp(mode: str) -> Callable[[int, int], list[str]]:
+    def command(backend_port: int, port: int) -> list[str]:
+        url = f"http://127.0.0.1:{backend_port}/mcp"
+        return [find_fastmcp(), str(HERE / "fastmcp_proxy.py"), url, str(port), mode]
+
+    return command
+
+
+CONTENDERS = (
+    Contender("direct", "/mcp", None, idle=False),
+    Contender("nginx", "/b/mcp", _nginx),
+    Contender("gateway-1", "/b/mcp", _gateway(1)),
+    Contender("gateway-2", "/b/mcp", _gateway(2), workers=2, idle=False),
+    Contender("fastmcp", "/mcp", _fastmcp("default"), quick=False),
+    Contender("fastmcp-shared", "/mcp", _fastmcp("shared"), idle=False, quick=False),
+)
+
+
+@contextlib.contextmanager
+def running_backend(port: int = 0) -> Iterator[int]:
+    """The fake backend, on the load's CPU; yields its port."""
+    with pinned_to(choose_cpus()[1]):
+        process = subprocess.Popen([BIN / "backend", str(port)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the fake backend could not listen on port {port}")
+        yield int(line)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def running(contender: Contender, backend_port: int) -> Iterator[Target]:
+    """The contender, started and answering. Raises RuntimeError, with the end of its log, when it doesn't."""
+    if contender.command is None:
+        yield Target(contender.name, backend_port, contender.path, None)
+        return
+    port = free_port()
+    log = LOGS / f"{contender.name}.log"
+    measured, load = choose_cpus()
+    with pinned_to(measured if contender.workers == 1 else measured | load), log.open("wb"), log.open("ab") as file:
+        process = subprocess.Popen(
+            contender.command(backend_port, port),
+            cwd=ROOT,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=file,  # opened for appending, so that it may be emptied while it is written
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        _await_answer(process, port, contender, log)
+        yield Target(contender.name, port, contender.path, process.pid, log)
+    finally:
+        _stop(process)
+
+
+def _await_answer(process: subprocess.Popen[bytes], port: int, contender: Contender, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if answers(port, contender.path):
+            return
+        time.sleep(0.1)
+    tail = log.read_text(errors="replace")[-1500:]
+    raise RuntimeError(f"{contender.name} did not start (exit code {process.poll()}); its log ends:\n{tail}")
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether somebody there speaks HTTP; without an Accept header, so any answer at all will do."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Asks the contender to end, then ends what is left of its session: workers outlive a master that is killed."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,149 @@
+"""One measurement at a time: a window of calls, or a thousand idle streams and the memory they take."""
+
+import http.client
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.bench.contenders import Target
+from tests.bench.programs import BIN, choose_cpus, pinned_to
+from tests.bench.rows import Calls, Case, Era, Idle
+
+WARM_SECONDS = 0.3
+IDLE_WARM_CALLS = 200
+"""Before memory is read for the first time: what a process allocates once, at its first calls, is not per stream."""
+
+PATIENCE_SECONDS = 120.0
+
+
+def measure_calls(target: Target, case: Case, era: Era, turn: int, seconds: float) -> Calls:
+    """One window; the load's errors are in the row, nothing is raised for them."""
+    options = ["-t", case.tool, "-s", str(case.size_bytes), "-c", str(case.connections), "-D", str(case.delay_ms)]
+    options += ["-d", str(seconds), "-w", str(WARM_SECONDS)]
+    found = run_bench(target, era, options)
+    target.trim_log()
+    return Calls(
+        contender=target.name,
+        case=case.name,
+        era=era,
+        round=turn,
+        calls=found["calls"],
+        rps=found["rps"],
+        p50_ms=found["p50_ms"],
+        p99_ms=found["p99_ms"],
+        first_byte_ms=found["first_byte_ms"],
+        cpu_ms_per_1k=found["cpu_ms_per_1k"],
+        reconnects=found["reconnects"],
+        errors=found["errors"],
+        error=found["error"],
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def run_bench(target: Target, era: Era, options: list[str]) -> dict[str, Any]:
+    """What the load generator found; where it gave up, zeros and one error that says why."""
+    command = [*_bench(target, era), *options]
+    if target.pid is not None:
+        command += ["-R", str(target.pid)]
+    with pinned_to(choose_cpus()[1]):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        output, complaint = process.communicate(timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, complaint = process.communicate()[0], f"no result within {PATIENCE_SECONDS:g} s"
+    if process.returncode == 0:
+        found: dict[str, Any] = json.loads(output)
+        return found
+    nothing = dict.fromkeys(("rps", "p50_ms", "p99_ms", "first_byte_ms", "cpu_ms_per_1k"), 0.0)
+    why = complaint.strip() or f"the load generator ended with code {process.returncode}"
+    return {**nothing, "calls": 0, "reconnects": 0, "errors": 1, "error": why}
+
+
+def measure_idle(target: Target, era: Era, streams: int, backend_port: int) -> Idle:
+    """Opens the streams, reads the contender's memory before and after, and has the backend notify each once."""
+    run_bench(target, era, ["-q", str(IDLE_WARM_CALLS), "-w", "0"])
+    before = _memory_kb(target.pid)
+    command = [*_bench(target, era), "-N", str(streams)]
+    with (
+        pinned_to(choose_cpus()[1]),
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        opened = json.loads(process.stdout.readline())
+        after = _memory_kb(target.pid)
+        _push(backend_port)
+        told = _ask_until_told(process, opened["open"])
+        process.stdin.close()
+    return Idle(
+        contender=target.name,
+        era=era,
+        wanted=streams,
+        open=opened["open"],
+        delivered=told["events"],
+        kb_per_stream=round((after - before) / max(opened["open"], 1), 2),
+        errors=told["errors"],
+        error=told["error"],
+    )
+
+
+def _ask_until_told(process: "subprocess.Popen[str]", wanted: int) -> dict[str, Any]:
+    """Asks (each answer takes the load generator some 20 ms) until all streams have their event, for about 3 s."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    told: dict[str, Any] = {}
+    for _ in range(150):
+        process.stdin.write("?\n")
+        process.stdin.flush()
+        told = json.loads(process.stdout.readline())
+        if told["events"] >= wanted:
+            break
+    return told
+
+
+def _bench(target: Target, era: Era) -> list[str]:
+    return [str(BIN / "bench"), "-u", f"127.0.0.1:{target.port}", "-p", target.path, "-m", era]
+
+
+def _push(backend_port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", backend_port, timeout=10)
+    connection.request("POST", "/__push")
+    connection.getresponse().read()
+    connection.close()
+
+
+def _memory_kb(pid: int | None) -> int:
+    """What the process and its descendants occupy, shared pages divided among those who share them (PSS)."""
+    if pid is None:
+        return 0
+    return sum(_pss_kb(one) for one in list_tree(pid))
+
+
+def _pss_kb(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+def list_tree(root: int) -> list[int]:
+    """The process and all its living descendants."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            children.setdefault(_parent_of(folder), []).append(int(folder.name))
+    tree = [root]
+    for pid in tree:
+        tree += children.get(pid, [])
+    return tree
+
+
+def _parent_of(folder: Path) -> int:
+    try:
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return 0

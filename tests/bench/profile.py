@@ -1,0 +1,161 @@
+"""`python -m tests.bench.profile`: where the gateway's own CPU time goes while it answers calls.
+
+The gateway runs in this process, on its main thread; the load and the backend are processes of their own. A timer of
+the kernel interrupts each time this process has used so much CPU (a tick: 1 to 4 ms), and the Python function that runs
+then is noted. A call costs the same with the sampler as without; under cProfile small functions look dear.
+
+Time in C code (sockets, TLS, hashing, JSON) is the time of the Python function that called it. What the event loop does
+between two callbacks is `(event loop)`.
+"""
+
+import argparse
+import contextlib
+import opcode
+import os
+import runpy
+import signal
+import sys
+import sysconfig
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tests.bench import contenders, measurements, programs
+from tests.bench.rows import ERAS, Era
+
+INTERVAL_SECONDS = 0.001  # the kernel rounds it up to its tick
+STDLIB = sysconfig.get_path("stdlib") + "/"
+LOOP = "(event loop)"
+_RESUME = opcode.opmap["RESUME"]
+_RUNNERS = ("asyncio/", "uvloop/", "uvicorn/server.py", "gateway/commands/")
+"""Files whose frames wait for the loop: what starts right above them was started by the loop."""
+
+
+@dataclass
+class Samples:
+    """How often each function ran (own), was somewhere on the stack (all), and each line ran."""
+
+    own: Counter[str] = field(default_factory=Counter)
+    whole: Counter[str] = field(default_factory=Counter)
+    lines: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+
+    def take(self, _signal: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if frame is None or _is_between_callbacks(frame):
+            self.own[LOOP] += 1
+            self.whole[LOOP] += 1
+            return
+        self.own[_name(frame)] += 1
+        self.lines[f"{_shorten(frame.f_code.co_filename)}:{frame.f_lineno or frame.f_code.co_firstlineno}"] += 1
+        seen = set()
+        step: FrameType | None = frame
+        while step is not None:
+            seen.add(_name(step))
+            step = step.f_back
+        self.whole.update(seen)
+
+
+def _is_between_callbacks(frame: FrameType) -> bool:
+    """A signal that arrives in the loop's C code is seen at the first instruction of the next callback."""
+    if _is_runner(frame):
+        return True
+    starts = frame.f_code.co_code[frame.f_lasti] == _RESUME if frame.f_lasti >= 0 else True
+    return starts and (frame.f_back is None or _is_runner(frame.f_back))
+
+
+def _is_runner(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return any(part in name for part in _RUNNERS) or name.startswith("<frozen runpy")
+
+
+def _name(frame: FrameType) -> str:
+    return f"{frame.f_code.co_qualname}  {_shorten(frame.f_code.co_filename)}:{frame.f_code.co_firstlineno}"
+
+
+def _shorten(name: str) -> str:
+    for mark in ("site-packages/", f"{programs.ROOT}/", STDLIB):
+        if mark in name:
+            return name.rpartition(mark)[2]
+    return name
+
+
+def main() -> None:
+    arguments = _parse()
+    for folder in (programs.LOGS, programs.RUN):
+        folder.mkdir(exist_ok=True)
+    programs.build_programs()
+    for name in programs.NOISE:
+        os.environ.pop(name, None)
+    samples = Samples()
+    signal.signal(signal.SIGPROF, samples.take)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has shut down
+    measured, _ = programs.choose_cpus()
+    with contenders.running_backend() as backend_port:
+        os.sched_setaffinity(0, measured)
+        port = programs.free_port()
+        config = contenders.write_gateway_config(backend_port)
+        driver = threading.Thread(target=_drive, args=(arguments, port, samples), daemon=True)
+        driver.start()
+        log = (programs.LOGS / "profile.log").open("w")
+        sys.argv = ["gateway", "serve", "--config", str(config), "--port", str(port), "--workers", "1"]
+        with log, contextlib.redirect_stdout(log):
+            runpy.run_module("gateway", run_name="__main__", alter_sys=True)
+
+
+def _drive(arguments: argparse.Namespace, port: int, samples: Samples) -> None:
+    """Loads the gateway from outside its event loop, reports, and ends the process with its SIGTERM."""
+    target = contenders.Target("profile", port, "/b/mcp", None)
+    try:
+        while not contenders.answers(port, target.path):
+            time.sleep(0.05)
+        options = ["-t", arguments.tool, "-s", str(arguments.size), "-c", "16", "-d", "100"]
+        measurements.run_bench(target, arguments.era, [*options, "-q", "500"])
+        cpu = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
+        found = measurements.run_bench(target, arguments.era, [*options, "-w", "0", "-q", str(arguments.calls)])
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _report(arguments, samples, time.process_time() - cpu, found)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _report(arguments: argparse.Namespace, samples: Samples, cpu: float, found: dict[str, Any]) -> None:
+    out = sys.__stderr__ or sys.stderr
+    calls = max(found["calls"], 1)
+    wrong = f", {found['errors']} ERRORS: {found['error']}" if found["errors"] else ""
+    print(
+        f"{found['calls']:,} calls ({arguments.era}, {arguments.tool}, {arguments.size} B) in {cpu:.2f} s of CPU: "
+        f"{cpu / calls * 1e6:.0f} µs per call, {samples.count:,} samples{wrong}",
+        file=out,
+    )
+    scale = cpu / calls * 1e6 / max(samples.count, 1)
+    print("\n  own µs     own     all  function", file=out)
+    for name, count in samples.own.most_common(arguments.top):
+        share, whole = count / samples.count, samples.whole[name] / samples.count
+        print(f"{count * scale:8.2f}  {share:6.1%}  {whole:6.1%}  {name}", file=out)
+    print("\n  own µs     own  line", file=out)
+    for name, count in samples.lines.most_common(arguments.top):
+        print(f"{count * scale:8.2f}  {count / samples.count:6.1%}  {name}", file=out)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.profile", description=(__doc__ or "").partition("\n")[0]
+    )
+    eras: tuple[Era, ...] = ERAS
+    parser.add_argument("--calls", type=int, default=60_000, help="how many calls (default %(default)s)")
+    parser.add_argument("--era", choices=eras, default="modern")
+    parser.add_argument("--tool", choices=("echo", "echo_sse", "progress"), default="echo")
+    parser.add_argument("--size", type=int, default=200, help="bytes of text (default %(default)s)")
+    parser.add_argument("--top", type=int, default=40, help="lines of each table (default %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))
+    main()
