@@ -32,12 +32,13 @@ class Draft:
         self.problems: list[Problem] = []
         self.files: list[str] = []
         self.cut: list[Loc] = []
+        self.broken: list[Loc] = []
 
     def read(self, path: Path) -> None:
         """Takes the file and all that it includes."""
         self.root = self.read_file(path)
         include = self.root.mapping.get("include")
-        if include is None:
+        if include is None or any(loc[0] == "include" for loc in self.broken if loc):
             return
         for pattern in include.value if isinstance(include.value, list) else [include]:
             if isinstance(pattern.value, str):
@@ -67,6 +68,7 @@ class Draft:
         expander = Expander(self.environ)
         expanded = expander.expand(node)
         self.problems += expander.problems
+        self.broken += expander.broken
         self.files += [str(Path(file).absolute()) for file in expander.files]
         return expanded
 
@@ -119,6 +121,8 @@ class Draft:
 
     def settle(self) -> FileShape:
         """The tree as shapes. What is wrong is reported and cut off, so that the rest can still be checked."""
+        for loc in self.broken:  # reported already; what it would have been can't be checked
+            self.cut_off(loc)
         self.cut_nulls(self.root, ())
         while True:
             before = self.root

@@ -18,12 +18,13 @@ _REFERENCE: Final = re.compile(r"(\$\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]
 
 
 class Expander:
-    """Expands trees; `problems` and `files` (read or missing) grow on the way."""
+    """Expands trees; `problems`, `files` (read or missing) and `broken` (what couldn't be expanded) grow on the way."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.problems: list[Problem] = []
         self.files: list[str] = []
+        self.broken: list[Loc] = []
 
     def expand(self, node: Node, loc: Loc = ()) -> Node:
         """The same tree with every reference replaced; what can't be is reported, and left as it stands."""
@@ -83,6 +84,7 @@ class Expander:
 
     def report(self, place: Place, loc: Loc, message: str) -> None:
         self.problems.append(problem_at(place, loc, message))
+        self.broken.append(loc)
 
 
 def beside(place: Place, path: str) -> Path:

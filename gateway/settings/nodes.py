@@ -91,10 +91,17 @@ def parse(raw: bytes, file: str) -> tuple[Node | None, list[Problem]]:
     except _Refused as refusal:
         return None, [*reader.problems, refusal.problem]
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
-        said = getattr(error, "problem", None) or "it can't be read"
-        return None, [*reader.problems, problem_at(place, (), f"this is not YAML: {said}")]
+        return None, [*reader.problems, _describe_syntax(error, file, raw.count(b"\n") + 1)]
+
+
+def _describe_syntax(error: yaml.YAMLError, file: str, lines: int) -> Problem:
+    mark, start = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    said = f"this is not YAML: {getattr(error, 'problem', None) or 'it can not be read'}"
+    if start is not None and getattr(error, "context", None):
+        said += f", {error.context} that begins in line {start.line + 1}"  # type: ignore[attr-defined]
+    line = min(mark.line + 1, lines) if mark else 1  # an end that comes too soon is marked one line below the last
+    column = mark.column + 1 if mark and line == mark.line + 1 else 1
+    return Problem(file, line, column, "", said)
 
 
 class _Refused(Exception):
@@ -170,7 +177,7 @@ class _Reader:
             while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
                 children.append(self.read(event, (*loc, len(children))))
             return Node(children, place)
-        plain = event.implicit[0] and event.style is None
+        plain = event.implicit[0] and not event.style  # a quoted or tagged scalar is text
         return Node(resolve(event.value) if plain else event.value, place)
 
     def read_alias(self, anchor: str, place: Place, loc: Loc) -> Node:
@@ -191,7 +198,7 @@ class _Reader:
                 raise _Refused(key_place, loc, "a key must be plain text")
             key = event.value
             node = self.read(next(self.events), (*loc, key))
-            if key == "<<" and event.style is None:
+            if key == "<<" and not event.style:
                 merged.append(node)
             elif key in keys:
                 said = f"this key stands twice; it is also in line {keys[key].line}: remove one"
