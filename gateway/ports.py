@@ -38,6 +38,10 @@ class Client(Protocol):
     def started(self) -> bool:
         """Whether a reply has begun: from then on an error can only be an event."""
 
+    @property
+    def left(self) -> bool:
+        """Whether the client is known to have left."""
+
     async def read_body(self, limit_bytes: int, within_seconds: float) -> bytes:
         """The whole body. Raises `Rejected` (TOO_LARGE, BODY_TIMEOUT) or `ClientLeft`."""
 

@@ -17,12 +17,21 @@ _NO_WEBSOCKET: Final = {"type": "websocket.close", "code": 1000}
 
 
 class Application:
-    """`lifespan` gives the worker's `Gateway` from start-up to shutdown; `operations` answers the reserved paths."""
+    """`lifespan` gives the worker's `Gateway` from start-up to shutdown; `operations` answers the reserved paths.
 
-    def __init__(self, lifespan: Lifespan, operations: AsgiApp) -> None:
+    `admin` is what answers on the operators' port, None where there is no such port.
+    """
+
+    def __init__(self, lifespan: Lifespan, operations: AsgiApp, admin: AsgiApp | None = None) -> None:
         self._lifespan = lifespan
         self._operations = operations
+        self.admin = admin
         self._gateway: Gateway | None = None
+
+    def drain(self) -> None:
+        """The worker is about to end: what would last for ever ends now, the rest in its own time."""
+        if self._gateway is not None and not self._gateway.standing.is_draining:
+            self._gateway.standing.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.exchange.pumps import Pumps
+from gateway.exchange.standing import Standing
 from gateway.policy.sites import Site
 from gateway.ports import Client, ClientLeft, Endpoints, Eras, Inbound, Record, Seals, Telemetry, Upstream
 from gateway.protocol import headers as h
@@ -25,6 +26,7 @@ class Gateway(msgspec.Struct):
     seals: Seals
     telemetry: Telemetry
     pumps: Pumps
+    standing: Standing
     clock: Callable[[], float]
     new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
 

@@ -13,6 +13,7 @@ from typing import Final
 from gateway.exchange.bells import Bell
 from gateway.exchange.calls import Call
 from gateway.exchange.pipes import SILENCE_SECONDS, check
+from gateway.exchange.standing import Standing
 from gateway.ports import Client, Record
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import COMMENT, message_event
@@ -126,8 +127,9 @@ async def follow(pump: Pump, client: Client, record: Record) -> None:
 class Pumps:
     """The pumps of this worker: they outlive the exchanges that started them, never the worker."""
 
-    def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[None], bool] = {}
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -135,18 +137,12 @@ class Pumps:
     def start(self, pump: Pump, *, ends_with_client: bool) -> Callable[[], object]:
         """Runs the pump; call the result when its client has left."""
         task = asyncio.get_running_loop().create_task(pump.run())
-        self._tasks[task] = ends_with_client
-        task.add_done_callback(self._forget)
-        return task.cancel if ends_with_client else _go_on
-
-    def _forget(self, task: "asyncio.Task[None]") -> None:
-        del self._tasks[task]
-
-    def end_standing(self) -> None:
-        """Ends the streams that would last for ever, so that their clients open them elsewhere."""
-        for task, is_standing in self._tasks.items():
-            if is_standing:
-                task.cancel()
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if ends_with_client:
+            self._standing.add(task)
+            return task.cancel
+        return _go_on
 
     async def close(self) -> None:
         """Ends them all, and waits until they have."""

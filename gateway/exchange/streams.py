@@ -4,6 +4,7 @@ That difference is the specifications', and this is its one place. Both end a st
 event for each request that is still owed a response, since the HTTP status has long been sent.
 """
 
+import asyncio
 from collections.abc import Iterable
 
 from gateway.exchange.attempts import is_standing
@@ -11,13 +12,14 @@ from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange, session_header
 from gateway.exchange.pipes import pipe
 from gateway.exchange.pumps import Pump, follow
+from gateway.exchange.standing import listen_ended
 from gateway.ports import Answer
 from gateway.protocol import headers as h
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import message_event
 from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import RequestId
-from gateway.protocol.outcomes import Failed
+from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.streams import StreamReader
 
 SSE = b"text/event-stream"
@@ -36,7 +38,10 @@ async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iter
     """A modern stream, relayed as it comes."""
     answer, record, client = call.answer, exchange.record, exchange.client
     reader = StreamReader(exchange.site.limits.event_bytes, awaited)
-    closed = exchange.gateway.telemetry.stream_opened(record, "listen" if is_standing(intent) else "post")
+    is_listen = is_standing(intent)
+    if is_listen and (task := asyncio.current_task()) is not None:
+        exchange.gateway.standing.add(task)
+    closed = exchange.gateway.telemetry.stream_opened(record, "listen" if is_listen else "post")
     record.status = 200
     try:
         await client.start(200, stream_headers(answer) + exchange.reply_headers)
@@ -44,9 +49,23 @@ async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iter
         await client.end()
     except Failed as failure:
         await end_with_errors(exchange, failure, reader)
+    except asyncio.CancelledError:
+        if not is_listen or client.left or not exchange.gateway.standing.is_draining:
+            raise
+        await end_subscription(exchange, reader)
     finally:
         settle(exchange, reader)
         closed()
+
+
+async def end_subscription(exchange: Exchange, reader: StreamReader) -> None:
+    """The worker drains: the client is told in good order, and listens again elsewhere."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    for request_id in reader.awaited:
+        await exchange.client.write(listen_ended(request_id))
+    exchange.record.outcome = Outcome.OK
+    await exchange.client.end()
 
 
 def settle(exchange: Exchange, reader: StreamReader) -> None:

@@ -1,0 +1,150 @@
+"""The composition root: builds every real thing of one worker, and owns its lifespan.
+
+Nothing else constructs a port's implementation; whoever wants to know what runs in production reads this page.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+
+from gateway.downstream.applications import Application
+from gateway.downstream.operations import DRAINING, BackendState, build_operations, build_probes
+from gateway.exchange.exchanges import Gateway
+from gateway.exchange.pumps import Pumps
+from gateway.exchange.standing import Standing
+from gateway.protocol.versions import Era
+from gateway.settings.problems import ConfigurationInvalid
+from gateway.settings.settings import Settings, restart_needed
+from gateway.settings.watches import watch
+from gateway.state.seals import Keyring
+from gateway.telemetry.logs import Logs
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.reports import Telemetry
+from gateway.upstream.rooms import UpstreamRoom
+
+DISTRIBUTION = "mcp-stateless-gateway"
+Reload = Callable[[], Settings]
+
+
+def create_app(settings: Settings, reload: Reload | None = None) -> Application:
+    """The ASGI application of one worker. `reload` reads the configuration anew; without it none is watched."""
+    return Worker(settings, reload).application
+
+
+class Worker:
+    """One worker: its ports, and what the operations endpoints ask about it."""
+
+    def __init__(self, settings: Settings, reload: Reload | None = None) -> None:
+        self.version = find_version()
+        self._settings = settings
+        self._reload = reload
+        self._gateway: Gateway | None = None
+        self._room: UpstreamRoom | None = None
+        self._logs = Logs(settings.log_level, settings.log_format)
+        self._telemetry = Telemetry(self._logs, Metrics(self.version), time.monotonic)
+        self.application = self._build_application(settings)
+
+    def _build_application(self, settings: Settings) -> Application:
+        if settings.admin_port is not None:
+            return Application(self.run, build_probes(self), build_operations(self, details=True))
+        # `auth: none` says that whoever reaches the port may know all.
+        return Application(self.run, build_operations(self, details=settings.auth in (None, "none")))
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[Gateway]:
+        """The worker's life: yields its gateway, swaps configurations meanwhile, ends what is left."""
+        settings, telemetry = self._settings, self._telemetry
+        async with AsyncExitStack() as stack:
+            stack.callback(self._logs.route_stdlib())
+            room = await stack.enter_async_context(UpstreamRoom(settings.site.backends, telemetry))
+            standing = Standing()
+            pumps = Pumps(standing)
+            stack.push_async_callback(pumps.close)
+            gateway = Gateway(
+                site=settings.site,
+                upstream=room.client,
+                endpoints=room.endpoints,
+                eras=room.eras,
+                seals=Keyring(settings.session_keys),
+                telemetry=telemetry,
+                pumps=pumps,
+                standing=standing,
+                clock=time.monotonic,
+                new_trace=new_trace,
+            )
+            self._gateway, self._room = gateway, room
+            if self._reload is not None:
+                watcher = asyncio.create_task(self._follow_configuration(gateway, room, self._reload))
+                stack.push_async_callback(_stop, watcher)
+            telemetry.configuration_applied(settings.site.digest, changed=False)
+            telemetry.worker_started(str(os.getpid()))
+            yield gateway
+            telemetry.draining_started()
+
+    async def _follow_configuration(self, gateway: Gateway, room: UpstreamRoom, reload: Reload) -> None:
+        async for found in watch(self._settings, reload):
+            if isinstance(found, ConfigurationInvalid):
+                self._telemetry.configuration_refused([str(problem) for problem in found.problems])
+            else:
+                self._swap(gateway, room, found)
+
+    def _swap(self, gateway: Gateway, room: UpstreamRoom, settings: Settings) -> None:
+        """One assignment: an exchange under way ends with the site that it began with."""
+        if kept := restart_needed(self._settings, settings):
+            logging.getLogger("gateway.app").warning("these need a restart to change: %s", ", ".join(kept))
+        room.reconcile(settings.site.backends)
+        if settings.session_keys != self._settings.session_keys:
+            gateway.seals = Keyring(settings.session_keys)
+        gateway.site = settings.site
+        self._settings = settings
+        self._telemetry.configuration_applied(settings.site.digest)
+
+    # what `operations.Replica` asks
+
+    def hindrances(self) -> Sequence[str]:
+        if self._gateway is None:
+            return ("starting",)
+        return (DRAINING,) if self._gateway.standing.is_draining else ()
+
+    def digest(self) -> str:
+        return self._settings.site.digest
+
+    def backends(self) -> Sequence[BackendState]:
+        if self._room is None:
+            return ()
+        room, reports = self._room, self._room.endpoints.report()
+        return [
+            BackendState(
+                name=backend.name,
+                mount=backend.mount,
+                endpoints={r.address: "ejected" if r.state == "ejected" else "healthy" for r in reports[backend.name]},
+                eras={era: room.eras.speaks(backend, era) for era in Era},
+            )
+            for backend in self._settings.site.backends.values()
+        ]
+
+    def render_metrics(self, accept: str) -> tuple[bytes, str]:
+        return self._telemetry.render_metrics(accept)
+
+
+def new_trace() -> str:
+    """32 random hexadecimal digits: a request id, and a W3C trace id."""
+    return os.urandom(16).hex()
+
+
+def find_version() -> str:
+    """The installed version; "unknown" where the code runs from a folder that was never installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+async def _stop(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
