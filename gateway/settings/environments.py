@@ -6,13 +6,14 @@ What a mapping of names holds (`backends`) is for the file only.
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Final
 
 from gateway.settings.nodes import Node, node_of
 from gateway.settings.problems import Loc, Place, Problem
 from gateway.settings.sentences import is_shape, unwrap
+from gateway.settings.session_keys import encode_key
 from gateway.settings.shapes import FileShape, Shape
 
 PREFIX: Final = "MCPGW_"
@@ -36,9 +37,9 @@ def read_environ() -> dict[str, str]:
     return dict(os.environ)
 
 
-def export_session_keys(keys: str) -> None:
-    """Hands the ring, as `MCPGW_SESSION_KEYS` spells it, to the workers that this process will start."""
-    os.environ[SESSION_KEYS] = keys
+def export_session_keys(keys: Iterable[bytes]) -> None:
+    """Hands the ring to the processes that this one will start: a key made at start must be the same in all of them."""
+    os.environ[SESSION_KEYS] = ",".join(map(encode_key, keys))
 
 
 @cache

@@ -19,7 +19,7 @@ _BYTES: Final = {
     "mib": 1024**2,
     "gib": 1024**3,
 }
-_NUMBER: Final = r"[0-9]{1,15}(?:\.[0-9]{1,20})?"
+_NUMBER: Final = r"[0-9]{1,16}(?:\.[0-9]{1,20})?"
 _PART: Final = re.compile(f"({_NUMBER})(ms|s|m|h|d)")
 DURATION_PATTERN: Final = f"({_NUMBER}(ms|s|m|h|d))+|{_NUMBER}"
 SIZE_PATTERN: Final = f"{_NUMBER} ?([kKmMgG][iI]?)?[bB]|{_NUMBER}"

@@ -42,7 +42,7 @@ Size = Annotated[
     ),
 ]
 Flag = Annotated[bool, BeforeValidator(values.refuse_numbers)]
-Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(values.refuse_flags)]
+Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(values.refuse_flags)]
 Texts = Annotated[list[str], BeforeValidator(values.split_commas)]
 HttpUrl = WithJsonSchema({"type": "string", "pattern": "^https?://"})
 EndpointUrl = Annotated[str, AfterValidator(values.check_endpoint), HttpUrl]
@@ -130,7 +130,9 @@ class TlsShape(Shape):
 class HealthCheckShape(Shape):
     """An active check: GET `path` on each endpoint's host; a status below 500 is healthy."""
 
-    path: Annotated[str, AfterValidator(values.check_path)] = HealthCheck().path
+    path: Annotated[str, AfterValidator(values.check_path)] = Field(
+        default=HealthCheck().path, description="Of the GET request; the endpoint's own path is not used."
+    )
     interval: Duration = _duration(HealthCheck().interval_seconds, "Between two checks.")
     timeout: Duration = _duration(HealthCheck().timeout_seconds, "For one check.")
 
@@ -215,7 +217,7 @@ class FileShape(Shape):
     host: Annotated[str, AfterValidator(values.check_bind)] = Field(
         default="127.0.0.1", description="The address to listen on."
     )
-    port: Port = Field(default=8080, description="The port to listen on.")
+    port: Port = Field(default=8080, description="The port to listen on; 0: any free one, named in the log.")
     workers: Annotated[int, Field(ge=1, le=512), BeforeValidator(values.refuse_flags)] = Field(
         default=1, description="Processes of this replica."
     )

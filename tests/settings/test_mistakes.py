@@ -49,7 +49,7 @@ MISTAKES = {
     "a flag for a number": (f"{ECHO}workers: true\n", 2, "workers", "true must be a whole number"),
     "a number for a flag": (f"{B}    heal: 1\n", 4, "backends.echo.heal", "1 must be true or false"),
     "text for a flag": (f"{B}    heal: maybe\n", 4, "backends.echo.heal", "'maybe' must be true or false"),
-    "port 0": (f"{ECHO}port: 0\n", 2, "port", "0 must be 1 or more"),
+    "a negative port": (f"{ECHO}port: -1\n", 2, "port", "-1 must be 0 or more"),
     "port 70000": (f"{ECHO}port: 70000\n", 2, "port", "70000 must be 65535 or less"),
     "no workers": (f"{ECHO}workers: 0\n", 2, "workers", "0 must be 1 or more"),
     "an unknown era": (f"{B}    era: old\n", 4, "backends.echo.era", "'old' must be 'auto', 'legacy', 'modern' or 'dual'"),
@@ -115,7 +115,7 @@ MISTAKES = {
     "a header that is a number": (f"{B}    headers: {{x: 7}}\n", 4, "backends.echo.headers.x", "put it in quotes"),
     "a proxy of another scheme": (f"{B}    proxy: socks5://a:1\n", 4, "backends.echo.proxy", "must be http://[user"),
     "a health check's path": (f"{B}    health_check: {{path: x}}\n", 4, "backends.echo.health_check.path", "must be a path"),
-    "a rest too long": (f"{B}    ejection: {{rest: 2m}}\n", 4, "backends.echo.ejection.rest", "longer than `max_rest`, which is 1m"),
+    "a rest too long": (f"{B}    ejection: {{rest: 2m}}\n", 4, "backends.echo.ejection.rest", "than `max_rest`, which is 1m"),
     "TLS for plain HTTP": (f"{B}    tls: {{server_name: a.b}}\n", 4, "backends.echo.tls", "no endpoint is an https:// URL"),
     # keys and secrets
     "a session key too short": (f"{ECHO}session_keys: [{KEY[:40]}]\n", 2, "session_keys[0]", "key 1 has 30 bytes, 32 are"),
@@ -133,9 +133,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "line", "key", "message"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_told_with_line_key_and_mend(
-    tmp_path: Path, text: str, line: int, key: str, message: str
-) -> None:
+def test_a_mistake_is_told_with_line_key_and_mend(tmp_path: Path, text: str, line: int, key: str, message: str) -> None:
     found = mistakes(tmp_path, text)
     assert any(p.line == line and p.key == key and message in p.message for p in found), found
 

@@ -89,7 +89,13 @@ def test_a_password_that_reads_as_an_alias_is_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("loc", "spelt"),
-    [(("a", "b", 0, "c"), "a.b[0].c"), ((), ""), (("a\nb",), r"'a\nb'"), (("",), "''"), (("x" * 80,), f"{'x' * 61}...")],
+    [
+        (("a", "b", 0, "c"), "a.b[0].c"),
+        ((), ""),
+        (("a\nb",), r"'a\nb'"),
+        (("",), "''"),
+        (("x" * 80,), f"{'x' * 61}..."),
+    ],
 )
 def test_a_key_is_spelt_on_one_line(loc: tuple[str | int, ...], spelt: str) -> None:
     assert spell(loc) == spelt

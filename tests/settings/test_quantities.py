@@ -27,7 +27,9 @@ def test_a_duration_is_seconds(text: object, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "5 m", "-1s", "1s2", "1M", "1e3s", "inf", "nan", True, None, [], "0s", "9999d"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "5 m", "-1s", "1s2", "1M", "1e3s", "inf", "nan", True, None, [], "0s", "9999d"]
+)
 def test_what_is_no_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="must be a duration"):
         parse_duration(text)

@@ -1,0 +1,139 @@
+"""The published JSON Schema says what the gateway accepts, as far as a schema can; the example shows all of it."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import trustme
+import yaml
+
+from gateway.settings.configurations import load
+from gateway.settings.schemas import PUBLISHED, encode_schema, make_schema
+from gateway.settings.sentences import is_shape, unwrap
+from gateway.settings.shapes import BackendShape, FileShape, Shape
+from tests.settings.files import ECHO, KEY, OTHER_KEY, mistakes, read
+
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "gateway.example.yaml"
+SECRETS = {"SESSION_KEY": KEY, "WEATHER_TOKEN": "t", "PROXY_PASSWORD": "p"}
+
+
+def accepts(text: str) -> bool:
+    return jsonschema.Draft202012Validator(make_schema()).is_valid(yaml.safe_load(text))
+
+
+def test_the_published_schema_is_the_one_that_is_made() -> None:
+    assert PUBLISHED.read_text() == encode_schema()
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(encode_schema()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ECHO,
+        "timeouts: {connect: 3s, idle: 1h30m, total: 12}",
+        "timeouts: {connect: '${CONNECT}', idle: '${N}s'}",
+        "limits: {body: 4MiB, answer: 65536, event: {file: size}}",
+        "port: ${PORT}",
+        "port: 8080",
+        "expose_mounts: ${EXPOSE:-false}",
+        "auth: none",
+        "log: {level: '${LEVEL}', format: json}",
+        "session_keys: ['${KEY}', {file: key}]",
+        "session_keys: {file: keys}",
+        "include: conf.d/*.yaml",
+        "backends:",
+        "backends: {a: {endpoints: http://b, mount: none}}",
+        "backends: {a: {endpoints: ['${URL}'], headers: {x: {file: token}}, health_check: {}}}",
+        "x-anything: {a: 1}",
+    ],
+)
+def test_it_accepts_what_the_gateway_accepts(text: str) -> None:
+    assert accepts(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prot: 1",
+        "aggregates: {}",
+        "port: 0",
+        "port: http",
+        "auth: basic",
+        "timeouts: {connect: 3 seconds}",
+        "timeouts: {conect: 3s}",
+        "limits: {body: 4M}",
+        "log: {level: loud}",
+        "expose_mounts: maybe",
+        "backends: {a: {}}",
+        "backends: {A: {endpoints: [http://b]}}",
+        "backends: {a: {endpoints: [ftp://b]}}",
+        "backends: {a: {endpoints: [http://b], mount: b}}",
+        "backends: {a: {endpoints: [http://b], headers: {x: 1}}}",
+        "backends: {a: {endpoints: [http://b], heal: {file: x, more: y}}}",
+        "workers: {fil: x}",
+    ],
+)
+def test_it_refuses_what_the_gateway_refuses(tmp_path: Path, text: str) -> None:
+    assert not accepts(text)
+    assert mistakes(tmp_path, text)
+
+
+def keys_of(shape: type[Shape]) -> Iterator[tuple[type[Shape], str]]:
+    for name, field in shape.model_fields.items():
+        yield shape, name
+        inner = unwrap(field.annotation)
+        if is_shape(inner):
+            yield from keys_of(inner)
+
+
+ALL_KEYS = [*keys_of(FileShape), *keys_of(BackendShape)]
+
+
+@pytest.mark.parametrize(("shape", "key"), ALL_KEYS, ids=[f"{shape.__name__}.{key}" for shape, key in ALL_KEYS])
+def test_every_key_is_described_and_has_a_place_in_the_example(shape: type[Shape], key: str) -> None:
+    made = make_schema()
+    described: dict[str, Any] = made if shape is FileShape else made["$defs"][shape.__name__]
+    value = described["properties"][key]
+    assert value.get("description") or made["$defs"][value["$ref"].rpartition("/")[2]]["description"]
+    assert re.search(rf"\b{key}:", EXAMPLE.read_text())
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The example with the secrets and certificates that it names."""
+    shutil.copy(EXAMPLE, tmp_path / "gateway.yaml")
+    for directory in ("secrets", "certs"):
+        (tmp_path / directory).mkdir()
+    (tmp_path / "secrets/old-session-key").write_text(OTHER_KEY)
+    (tmp_path / "secrets/weather-api-key").write_text("k")
+    authority = trustme.CA()
+    client = authority.issue_cert("gateway.test")
+    authority.cert_pem.write_to_path(tmp_path / "certs/ca.pem")
+    client.cert_chain_pems[0].write_to_path(tmp_path / "certs/client.pem")
+    client.private_key_pem.write_to_path(tmp_path / "certs/client.key")
+    return tmp_path / "gateway.yaml"
+
+
+def test_the_example_is_a_configuration_without_mistakes(example: Path) -> None:
+    told = load(example, SECRETS)
+    assert list(told.site.backends) == ["echo", "math", "weather"]
+    assert told.site.backends["math"].timeouts.idle_seconds == 900.0
+    assert told.site.routes["/team/weather/mcp"].headers == (("authorization", "Bearer t"), ("x-api-key", "k"))
+    assert accepts(EXAMPLE.read_text())
+
+
+def test_the_example_says_the_defaults_where_it_claims_to(example: Path) -> None:
+    told = load(example, SECRETS).site
+    least = read(example.parent, ECHO).site
+    assert told.limits == least.limits
+    assert told.backends["echo"].timeouts == least.backends["echo"].timeouts
+    assert told.backends["weather"].ejection == least.backends["echo"].ejection
+    assert told.backends["weather"].max_connections == least.backends["echo"].max_connections
