@@ -27,6 +27,7 @@ TOOLS = ROOT / ".tools"
 
 NODE_HOME = TOOLS / "node"
 MODULES = NODE_HOME / "node_modules"
+NPM_CI = ("ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--loglevel=error")
 
 
 def node() -> Path:
@@ -47,20 +48,7 @@ def install_node() -> None:
     program = node()
     npm = program.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     path = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    run(
-        [
-            str(program),
-            str(npm),
-            "ci",
-            "--ignore-scripts",
-            "--omit=optional",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ],
-        NODE_HOME,
-        path,
-    )
+    run([str(program), str(npm), *NPM_CI], NODE_HOME, path)
 
 
 def make_environment(folder: Path, lock: Path) -> None:
