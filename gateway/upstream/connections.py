@@ -8,6 +8,7 @@ Rules: RFC 9112 §6.3 (length of a body), §9.3 (reuse), §9.6 (close); RFC 9110
 
 import asyncio
 import select
+import ssl
 from typing import Final, Protocol
 
 import httptools
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_is_head",
         "_keep",
+        "_lost",
         "_overhead_bytes",
         "_parser",
         "_paused",
@@ -85,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._rest: memoryview | None = None  # of a large request body: what isn't written yet
         self._trouble = ""
         self._overhead_bytes = 0
-        self._is_head = self._complete = self._keep = self._paused = self._write_paused = False
+        self._is_head = self._complete = self._keep = self._paused = self._write_paused = self._lost = False
 
     def attach(self, raw: asyncio.Transport, transport: asyncio.Transport, descriptor: int) -> None:
         """`raw` is the socket's own transport, `transport` what requests are written to: TLS over it, or the same."""
@@ -138,7 +140,8 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._answer = self._rest = None
         self.home.forget(self)
-        self._transport.abort()
+        if not self._lost:  # a transport that has closed takes no abort: asyncio's fails, or reports its loss again
+            self._transport.abort()
 
     def resume(self) -> None:
         if self._paused and not self._raw.is_closing():
@@ -164,11 +167,12 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         answer = self._answer
-        if answer is not None and answer.status and not self._is_framed(answer.headers):
+        if answer is not None and answer.status and not _is_framed(answer.headers) and self._ended_well():
             self._keep = False
             self._settle(answer)  # a body may end with its connection (RFC 9112 §6.3, rule 8), but only in good order
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self.home.forget(self)
         if self._answer is not None:
             when = "in the middle of its answer" if self._answer.status else "before it answered"
@@ -277,9 +281,20 @@ class Connection(asyncio.Protocol):
             self._rest = rest or None
             self._transport.write(piece)
 
-    @staticmethod
-    def _is_framed(headers: Headers) -> bool:
-        return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+    def _ended_well(self) -> bool:
+        """Whether the end was said, not cut: a TLS stream must end with close_notify (RFC 9112 §9.8), and asyncio
+        doesn't tell a FIN without it from one with it. Another read does: it finds the end, or wants more."""
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return tls.read(1) == b""
+        except ssl.SSLError:
+            return False
+
+
+def _is_framed(headers: Headers) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
 
 
 def _size(headers: Headers) -> int:
@@ -293,7 +308,7 @@ def _codings(headers: Headers) -> list[bytes]:
 def _keep_seconds(value: bytes) -> float:
     """How long to keep a connection whose backend said `Keep-Alive: timeout=N`; a second less, so that we go first."""
     for parameter in value.split(b","):
-        name, _, number = parameter.strip().partition(b"=")
-        if name.lower() == b"timeout" and number.strip().isdigit():
+        name, _, number = parameter.partition(b"=")
+        if name.strip().lower() == b"timeout" and number.strip().isdigit():
             return min(KEEP_SECONDS, int(number[:9]) - 1.0)
     return KEEP_SECONDS

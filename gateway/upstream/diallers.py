@@ -24,6 +24,10 @@ _HINTS: Final = (
 )
 
 
+class TlsFilesUnusable(Exception):
+    """A file of a backend's `tls:` is missing or isn't PEM. The cause, which names it, stays attached."""
+
+
 class Dialler:
     """Dials the endpoints of one backend. A TLS context costs some 30 ms: it is made once, off the loop."""
 
@@ -45,7 +49,7 @@ class Dialler:
         try:
             async with asyncio.timeout(within_seconds):
                 await self._dial(endpoint, connection)
-        except (OSError, TunnelRefused, UnicodeError) as error:
+        except (OSError, TunnelRefused, TlsFilesUnusable, UnicodeError) as error:
             hint = _explain(error)
             raise Failed(Outcome.UNREACHABLE, f"Backend {self._name!r} can't be reached: {hint}.") from error
 
@@ -81,11 +85,14 @@ class Dialler:
 
 
 def make_context(tls: Tls) -> ssl.SSLContext:
-    """Reads the PEM files. Raises OSError (ssl.SSLError among it) when one is missing or isn't PEM."""
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    if tls.client_cert is not None:
-        context.load_cert_chain(tls.client_cert, tls.client_key)
+    """The context that a backend's `tls:` describes. Raises `TlsFilesUnusable`."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        context.set_alpn_protocols(["http/1.1"])
+        if tls.client_cert is not None:
+            context.load_cert_chain(tls.client_cert, tls.client_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise TlsFilesUnusable("a file of its `tls:` settings can't be read, or is not PEM") from error
     return context
 
 
@@ -100,12 +107,10 @@ async def _open_tunnel(raw: asyncio.Transport, proxy: Proxy, endpoint: Endpoint)
 
 def _explain(error: Exception) -> str:
     """Why, in a few words without any address: those of the system may hold one."""
-    if isinstance(error, TunnelRefused):
+    if isinstance(error, TunnelRefused | TlsFilesUnusable):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return "its certificate is not trusted (see the backend's `tls:`)"
     if isinstance(error, ssl.SSLError):
         return "the TLS handshake failed"
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        return "a file of its `tls:` settings can't be read"
     return next((words for kind, words in _HINTS if isinstance(error, kind)), "the network said no")
