@@ -49,9 +49,9 @@ class Checks:
             yield self.problem(("session_keys",), f"{why}: {mend}")
 
     def check_ports(self) -> Iterator[Problem]:
-        if self.shape.admin.port == self.shape.port:
+        if self.shape.admin.port == self.shape.port != 0:  # 0: any free one
             yield self.problem(("admin", "port"), f"{self.shape.port} is the main port: choose another")
-        if self.shape.admin.host and not self.shape.admin.port and ("admin", "port") not in self.cut:
+        if self.shape.admin.host and self.shape.admin.port is None and ("admin", "port") not in self.cut:
             yield self.problem(
                 ("admin", "host"), "has no effect without `admin.port`: add the port, or remove the host"
             )
@@ -97,9 +97,6 @@ class Checks:
         for given, lacking in (("client_cert", "client_key"), ("client_key", "client_cert")):
             if getattr(tls, given) and not getattr(tls, lacking) and (*loc, "tls", lacking) not in self.cut:
                 yield self.problem((*loc, "tls", given), f"needs `{lacking}:` beside it")
-        used = tls.ca_file or tls.client_cert or tls.server_name
-        if used and backend.endpoints and not any(url.startswith("https://") for url in backend.endpoints):
-            yield self.problem((*loc, "tls"), "has no effect: no endpoint is an https:// URL")
 
     def check_ejection(self, loc: Loc, backend: BackendShape) -> Iterator[Problem]:
         ejection = backend.ejection

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.policy.backends import Tls
 from gateway.policy.sites import Site
 from gateway.settings.values import host_of, is_loopback
 
@@ -53,6 +54,8 @@ def doubts(settings: Settings) -> Iterator[str]:
     if exposed and (settings.site.public_url or "").startswith("http://"):
         yield "public_url is http://: unless the network is trusted, let a load balancer end TLS before it"
     for backend in settings.site.backends.values():
+        if backend.tls != Tls() and not any(url.startswith("https://") for url in backend.endpoints):
+            yield f"backends.{backend.name}: its `tls` has no effect, no endpoint is an https:// URL"
         for url in backend.endpoints:
             if backend.headers and url.startswith("http://") and not is_loopback(host_of(url)):
                 yield f"backends.{backend.name}: its `headers` cross the network in the clear to {host_of(url)}"

@@ -112,3 +112,8 @@ def test_a_key_made_at_start_can_be_handed_to_the_workers(tmp_path: Path, monkey
     export_session_keys(parent.session_keys)
     worker = load(write(tmp_path, ECHO))
     assert (worker.session_keys, worker.session_keys_generated) == (parent.session_keys, False)
+
+
+def test_port_0_twice_is_two_free_ports(tmp_path: Path) -> None:
+    told = read(tmp_path, f"{ECHO}port: 0\nadmin: {{host: '::1', port: 0}}\n")
+    assert (told.port, told.admin_host, told.admin_port) == (0, "::1", 0)

@@ -116,7 +116,6 @@ MISTAKES = {
     "a proxy of another scheme": (f"{B}    proxy: socks5://a:1\n", 4, "backends.echo.proxy", "must be http://[user"),
     "a health check's path": (f"{B}    health_check: {{path: x}}\n", 4, "backends.echo.health_check.path", "must be a path"),
     "a rest too long": (f"{B}    ejection: {{rest: 2m}}\n", 4, "backends.echo.ejection.rest", "than `max_rest`, which is 1m"),
-    "TLS for plain HTTP": (f"{B}    tls: {{server_name: a.b}}\n", 4, "backends.echo.tls", "no endpoint is an https:// URL"),
     # keys and secrets
     "a session key too short": (f"{ECHO}session_keys: [{KEY[:40]}]\n", 2, "session_keys[0]", "key 1 has 30 bytes, 32 are"),
     "a session key cut off": (f"{ECHO}session_keys: [{KEY}, {KEY[:41]}]\n", 2, "session_keys[1]", "key 2 is not base64url"),

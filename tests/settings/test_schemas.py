@@ -64,7 +64,7 @@ def test_it_accepts_what_the_gateway_accepts(text: str) -> None:
     [
         "prot: 1",
         "aggregates: {}",
-        "port: 0",
+        "port: -1",
         "port: http",
         "auth: basic",
         "timeouts: {connect: 3 seconds}",

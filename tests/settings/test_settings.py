@@ -226,6 +226,9 @@ def test_what_is_allowed_but_hardly_meant_is_doubted(tmp_path: Path) -> None:
         "public_url is http://: unless the network is trusted, let a load balancer end TLS before it",
         "backends.a: its `headers` cross the network in the clear to a.example",
     ]
+    assert list(doubts(read(tmp_path, ECHO.replace("]}", "], tls: {server_name: a}}")))) == [
+        "backends.echo: its `tls` has no effect, no endpoint is an https:// URL"
+    ]
     assert list(doubts(read(tmp_path, ECHO))) == []
     assert list(doubts(read(tmp_path, "{}"))) == ["there are no backends: every request will be answered with 404"]
 

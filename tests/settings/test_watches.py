@@ -158,7 +158,7 @@ def test_the_same_mistake_is_told_once(tmp_path: Path) -> None:
     assert isinstance(looker.look(), ConfigurationInvalid)
     write(tmp_path, f"{ECHO}prot: 2\n")
     assert looker.look() is None
-    write(tmp_path, f"{ECHO}port: 0\n")
+    write(tmp_path, f"{ECHO}port: -1\n")
     assert isinstance(looker.look(), ConfigurationInvalid)
 
 
