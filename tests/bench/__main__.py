@@ -31,7 +31,7 @@ def main() -> int:
         print(tables.render_comparison(before, after))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that contenders are stopped on the way out
-    for folder in (programs.LOGS, programs.RUN, programs.RESULTS):
+    for folder in (programs.LOGS, programs.RESULTS):
         folder.mkdir(exist_ok=True)
     try:
         programs.build_programs()

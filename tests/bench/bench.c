@@ -20,6 +20,7 @@ enum {
   OPENING_AT_ONCE = 50,       // idle streams: so many handshakes in flight, or the accept queue overflows
   MAX_ERRORS = 1000,          // a peer that only fails isn't worth the whole window
   CALLS_PER_CONN = 4,         // a slow peer's window lasts until it has done so many: CPU per call of a few calls is luck
+  STREAMS_PATIENCE_US = 90000000,
   PATIENCE_US = 30000000,     // for all sessions to be there; for those calls; for calls in flight to end
 };
 
@@ -104,7 +105,7 @@ static void hold_streams(void) {
     poll_once(20);
     int asked = poll(&harness, 1, 0) > 0;
     if (asked && read(STDIN_FILENO, line, sizeof line) <= 0) return;
-    int settled = ready + stopped >= count || now_us() - began > PATIENCE_US;
+    int settled = ready + stopped >= count || now_us() - began > STREAMS_PATIENCE_US;
     if (!asked && (announced || !settled)) continue;
     announced = 1;
     printf("{\"open\":%d,\"events\":%ld,\"errors\":%ld,\"error\":\"%s\"}\n", ready, events, errors, first_error);

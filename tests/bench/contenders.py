@@ -16,13 +16,13 @@ from tests.bench.programs import (
     HERE,
     LOGS,
     ROOT,
-    RUN,
     choose_cpus,
     clean_environment,
     find_fastmcp,
     find_nginx,
     free_port,
     pinned_to,
+    run_folder,
 )
 
 START_SECONDS = 60.0
@@ -60,16 +60,16 @@ class Target:
 
 def _nginx(backend_port: int, port: int) -> list[str]:
     text = (HERE / "nginx.conf.tmpl").read_text()
-    for name, value in {"FOLDER": RUN, "PORT": port, "BACKEND_PORT": backend_port}.items():
+    for name, value in {"FOLDER": run_folder(), "PORT": port, "BACKEND_PORT": backend_port}.items():
         text = text.replace(f"@{name}@", str(value))
-    config = RUN / f"nginx-{port}.conf"
+    config = run_folder() / f"nginx-{port}.conf"
     config.write_text(text)
     return [find_nginx(), "-c", str(config)]
 
 
 def write_gateway_config(backend_port: int) -> Path:
     """A file that says no more than it must: all else is the default, checks and access log included."""
-    config = RUN / f"gateway-{backend_port}.yaml"
+    config = run_folder() / "gateway.yaml"
     config.write_text(f"backends:\n  b: {{endpoints: [http://127.0.0.1:{backend_port}/mcp]}}\n")
     return config
 

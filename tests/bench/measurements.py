@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ IDLE_WARM_CALLS = 200
 """Before memory is read for the first time: what a process allocates once, at its first calls, is not per stream."""
 
 PATIENCE_SECONDS = 120.0
+PUSH_SECONDS = 5.0
 
 
 def measure_calls(target: Target, case: Case, era: Era, turn: int, seconds: float) -> Calls:
@@ -91,17 +93,17 @@ def measure_idle(target: Target, era: Era, streams: int, backend_port: int) -> I
 
 
 def _ask_until_told(process: "subprocess.Popen[str]", wanted: int) -> dict[str, Any]:
-    """Asks (each answer takes the load generator some 20 ms) until all streams have their event, for about 3 s."""
+    """What the load generator has received as soon as it is all, or `PUSH_SECONDS` after the push."""
     assert process.stdin is not None
     assert process.stdout is not None
-    told: dict[str, Any] = {}
-    for _ in range(150):
+    deadline = time.monotonic() + PUSH_SECONDS
+    while True:
         process.stdin.write("?\n")
         process.stdin.flush()
-        told = json.loads(process.stdout.readline())
-        if told["events"] >= wanted:
-            break
-    return told
+        told: dict[str, Any] = json.loads(process.stdout.readline())
+        if told["events"] >= wanted or time.monotonic() > deadline:
+            return told
+        time.sleep(0.02)
 
 
 def _bench(target: Target, era: Era) -> list[str]:

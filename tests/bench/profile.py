@@ -37,20 +37,22 @@ _RUNNERS = ("asyncio/", "uvloop/", "uvicorn/server.py", "gateway/commands/")
 
 @dataclass
 class Samples:
-    """How often each function ran (own), was somewhere on the stack (all), and each line ran."""
+    """How often each function ran (own), was somewhere on the stack (all), and each line and file ran."""
 
     own: Counter[str] = field(default_factory=Counter)
     whole: Counter[str] = field(default_factory=Counter)
     lines: Counter[str] = field(default_factory=Counter)
+    files: Counter[str] = field(default_factory=Counter)
     count: int = 0
 
     def take(self, _signal: int, frame: FrameType | None) -> None:
         self.count += 1
         if frame is None or _is_between_callbacks(frame):
-            self.own[LOOP] += 1
-            self.whole[LOOP] += 1
+            for counter in (self.own, self.whole, self.files):
+                counter[LOOP] += 1
             return
         self.own[_name(frame)] += 1
+        self.files[_shorten(frame.f_code.co_filename)] += 1
         self.lines[f"{_shorten(frame.f_code.co_filename)}:{frame.f_lineno or frame.f_code.co_firstlineno}"] += 1
         seen = set()
         step: FrameType | None = frame
@@ -86,8 +88,7 @@ def _shorten(name: str) -> str:
 
 def main() -> None:
     arguments = _parse()
-    for folder in (programs.LOGS, programs.RUN):
-        folder.mkdir(exist_ok=True)
+    programs.LOGS.mkdir(exist_ok=True)
     programs.build_programs()
     for name in programs.NOISE:
         os.environ.pop(name, None)
@@ -138,9 +139,10 @@ def _report(arguments: argparse.Namespace, samples: Samples, cpu: float, found: 
     for name, count in samples.own.most_common(arguments.top):
         share, whole = count / samples.count, samples.whole[name] / samples.count
         print(f"{count * scale:8.2f}  {share:6.1%}  {whole:6.1%}  {name}", file=out)
-    print("\n  own µs     own  line", file=out)
-    for name, count in samples.lines.most_common(arguments.top):
-        print(f"{count * scale:8.2f}  {count / samples.count:6.1%}  {name}", file=out)
+    for title, counter in (("file", samples.files), ("line", samples.lines)):
+        print(f"\n  own µs     own  {title}", file=out)
+        for name, count in counter.most_common(arguments.top):
+            print(f"{count * scale:8.2f}  {count / samples.count:6.1%}  {name}", file=out)
 
 
 def _parse() -> argparse.Namespace:

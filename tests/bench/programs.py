@@ -1,11 +1,14 @@
 """What a run needs of the machine: the compiled programs, CPUs to pin to, and the facts that stand above the tables."""
 
+import atexit
 import contextlib
+import functools
 import os
 import platform
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-BIN, LOGS, RUN, RESULTS = (HERE / name for name in ("bin", "logs", "run", "results"))
+BIN, LOGS, RESULTS = (HERE / name for name in ("bin", "logs", "results"))
 FASTMCP_PYTHON = ROOT / ".tools" / "py-fastmcp" / "bin" / "python"
 
 _SOURCES = {"backend": ["backend.c", "answers.c"], "bench": ["bench.c", "conns.c", "calls.c"]}
@@ -82,6 +85,14 @@ def pinned_to(cpus: set[int]) -> Iterator[None]:
 def clean_environment() -> dict[str, str]:
     """Our environment without what would distort."""
     return {name: value for name, value in os.environ.items() if name not in NOISE}
+
+
+@functools.cache
+def run_folder() -> Path:
+    """Where this run's configuration files are; gone when it ends."""
+    folder = tempfile.TemporaryDirectory(prefix="bench-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def free_port() -> int:

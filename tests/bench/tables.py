@@ -15,7 +15,7 @@ The first event's own delay tells nothing: a slow proxy is late with it and stre
 
 LEGEND = (
     "CPU is that of all processes of the contender, load and backend not included; × nginx is the median of the ratios "
-    "within a round. ✗ marks answers that were wrong or missing. `gateway-2` has both CPUs, which it shares with load and "
+    "within a round, `least` the best round. ✗ marks answers that were wrong or missing. `gateway-2` has both CPUs, which it shares with load and "
     "backend: compare its CPU, not its requests per second. `gateway-1` and `-2` write an access-log line per call, nginx none."
 )
 
@@ -44,8 +44,8 @@ def render_summary(rows: Sequence[Row]) -> str:
 
 
 def render_comparison(before: Sequence[Row], after: Sequence[Row]) -> str:
-    """Two runs side by side; the columns × nginx are what may be compared when the machine's load differed."""
-    head = ["case", "era", "contender", "CPU µs, A", "CPU µs, B", "B / A", "× nginx, A", "× nginx, B", "p50 ms, A", "B"]
+    """Two runs side by side: medians, the least of all rounds (other load only adds), and the ratios to nginx."""
+    head = ["case", "era", "contender", "CPU µs, A", "B", "B / A", "least, A", "B", "B / A", "× nginx, A", "B"]
     lines = [_row(head), _rule(len(head))]
     for case in (case for case in CASES if not case.live):
         for era in ERAS:
@@ -77,19 +77,28 @@ def count_errors(rows: Iterable[Calls]) -> str:
 
 def _compare(pair: Sequence[list[Calls]], bases: Sequence[list[Calls]]) -> list[str]:
     failed = [count_errors(rows) for rows in pair]
-    cpu = [median(row.cpu_ms_per_1k for row in rows) for rows in pair]
     ratios = [ratio_within_rounds(rows, base) for rows, base in zip(pair, bases, strict=True)]
-    return [
-        *(wrong or _number(figure) for wrong, figure in zip(failed, cpu, strict=True)),
-        "–" if any(failed) or not cpu[0] else f"{cpu[1] / cpu[0]:.2f}",
-        *(_times(ratio) for ratio in ratios),
-        *(_number(median(row.p50_ms for row in rows)) for rows in pair),
-    ]
+    cells: list[str] = []
+    for statistic in (median, min):
+        cpu = [statistic(row.cpu_ms_per_1k for row in rows) for rows in pair]
+        cells += [wrong or _number(figure) for wrong, figure in zip(failed, cpu, strict=True)]
+        cells.append("–" if any(failed) or not cpu[0] else f"{cpu[1] / cpu[0]:.2f}")
+    return [*cells, *(_times(ratio) for ratio in ratios)]
 
 
 def _render_case(rows: Sequence[Row], case: Case) -> str:
-    figures = ["requests/s", "p50 ms", "p99 ms", "first byte ms", "CPU ms per 1,000", "× nginx", "rounds", "errors"]
-    lines = [f"#### {case.title} ({case.connections} connections)", ""]
+    figures = [
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "first byte ms",
+        "CPU ms per 1,000",
+        "least",
+        "× nginx",
+        "rounds",
+        "errors",
+    ]
+    lines = [f"#### {case.title} ({_plural(case.connections, 'connection')})", ""]
     lines += [_row(["era", "through", *figures]), _rule(2 + len(figures))]
     notes = []
     for era in ERAS:
@@ -97,23 +106,27 @@ def _render_case(rows: Sequence[Row], case: Case) -> str:
             chosen = _select(rows, case.name, era, name)
             if not chosen:
                 continue
-            lines.append(_row([era, name, *_detail(chosen, _select(rows, case.name, era, BASE), name)]))
+            free = case.live or name == "direct"
+            lines.append(
+                _row([era, name, *_detail(chosen, [] if free else _select(rows, case.name, era, BASE), free=free)])
+            )
             first = next((row.error for row in chosen if row.errors), "")
             if first:
                 notes.append(f"{name}, {era}, first error: `{first.replace('`', chr(39))}`")
     return "\n".join(lines + ([""] if notes else []) + notes)
 
 
-def _detail(rows: list[Calls], base: list[Calls], name: str) -> list[str]:
+def _detail(rows: list[Calls], base: list[Calls], *, free: bool) -> list[str]:
+    """`free`: its CPU is not worth a figure."""
     middle = [
         median(figure)
         for figure in zip(*((r.rps, r.p50_ms, r.p99_ms, r.first_byte_ms, r.cpu_ms_per_1k) for r in rows), strict=True)
     ]
     cells = [_number(figure) if any(row.calls for row in rows) else "–" for figure in middle]
-    if name == "direct":
-        cells[-1] = "–"
-    times = _times(None if name == "direct" else ratio_within_rounds(rows, base))
-    return [*cells, times, str(len(rows)), count_errors(rows) or "0"]
+    cells.append(_number(min(row.cpu_ms_per_1k for row in rows)) if cells[-1] != "–" else "–")
+    if free:
+        cells[-2:] = ["–", "–"]
+    return [*cells, _times(ratio_within_rounds(rows, base)), str(len(rows)), count_errors(rows) or "0"]
 
 
 def _cell(rows: Sequence[Row], case: Case, era: Era, name: str) -> str:
@@ -151,8 +164,8 @@ def _describe(rows: Sequence[Row]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     pinned = "gateway on one CPU, load on another" if run.pinned else "not pinned: one CPU for all"
     return (
-        f"{run.date}, commit {run.commit}. {run.machine}; {versions}. {pinned}; {run.rounds} rounds of {run.seconds:g} s, "
-        f"interleaved, medians. Load average {run.load_before:.1f} before, {min(loads):.1f}–{max(loads):.1f} during the run."
+        f"{run.date}, commit {run.commit}. {run.machine}; {versions}. {pinned}; {_plural(run.rounds, 'round')} "
+        f"of {run.seconds:g} s, interleaved, medians. Load average {run.load_before:.1f} before, {min(loads):.1f}–{max(loads):.1f} during the run."
     )
 
 
@@ -174,6 +187,10 @@ def _number(figure: float) -> str:
     """Three significant digits are all that such a measurement has."""
     digits = 2 if figure < 10 else 1 if figure < 100 else 0
     return f"{figure:,.{digits}f}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _times(ratio: float | None) -> str:

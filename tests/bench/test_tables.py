@@ -109,11 +109,11 @@ def test_idle_streams_show_their_memory_and_what_was_lost() -> None:
     )
 
 
-def test_two_runs_are_compared_by_cpu_and_by_their_own_nginx() -> None:
-    before: list[Row] = [RUN, _calls("nginx", 0, 20), _calls("gateway-1", 0, 120)]
-    after: list[Row] = [RUN, _calls("nginx", 0, 40), _calls("gateway-1", 0, 160)]
+def test_two_runs_are_compared_by_median_by_least_and_by_their_own_nginx() -> None:
+    before: list[Row] = [RUN, _calls("nginx", 0, 20), _calls("gateway-1", 0, 120), _calls("gateway-1", 1, 100)]
+    after: list[Row] = [RUN, _calls("nginx", 0, 40), _calls("gateway-1", 0, 160), _calls("gateway-1", 1, 50)]
     assert _line(render_comparison(before, after), "| JSON, 200 B | legacy | gateway-1") == (
-        "| JSON, 200 B | legacy | gateway-1 | 120 | 160 | 1.33 | × 6.00 | × 4.00 | 2.00 | 2.00 |"
+        "| JSON, 200 B | legacy | gateway-1 | 110 | 105 | 0.95 | 100 | 50.0 | 0.50 | × 6.00 | × 4.00 |"
     )
 
 
