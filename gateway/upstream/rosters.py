@@ -121,8 +121,8 @@ class Rosters:
 
     def fill(self, backend: Backend, endpoints: Iterable[Endpoint]) -> None:
         """These are the backend's endpoints now."""
-        roster = self._rosters.get(backend.name)
-        if roster is not None and roster.fill(endpoints):
+        roster = self._find(backend)
+        if roster.fill(endpoints):
             self._count(roster)
 
     def note_check(self, endpoint: Endpoint, is_down: bool) -> None:
