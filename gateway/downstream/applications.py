@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from gateway.downstream.clients import AsgiClient, Receive, Scope, Send, read_scope
+from gateway.downstream.clients import AsgiClient, Receive, Scope, Send, current_task, read_scope
 from gateway.exchange.exchanges import Gateway
 from gateway.flow import serve
 from gateway.policy.sites import RESERVED_PATHS
@@ -26,12 +26,12 @@ class Application:
         self._lifespan = lifespan
         self._operations = operations
         self.admin = admin
-        self._gateway: Gateway | None = None
+        self.gateway: Gateway | None = None  # from start-up to shutdown
 
     def drain(self) -> None:
         """The worker is about to end: what would last for ever ends now, the rest in its own time."""
-        if self._gateway is not None and not self._gateway.standing.is_draining:
-            self._gateway.standing.drain()
+        if self.gateway is not None and not self.gateway.standing.is_draining:
+            self.gateway.standing.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -43,9 +43,14 @@ class Application:
                 await receive()
                 await send(_NO_WEBSOCKET)
 
+    def gateway_for(self, path: str) -> Gateway | None:
+        """The gateway, where it answers on this path; None where the operations do."""
+        gateway = self.gateway
+        return None if gateway is None or (path not in gateway.site.routes and is_reserved(path)) else gateway
+
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = self._gateway
-        if gateway is None or (scope["path"] not in gateway.site.routes and is_reserved(scope["path"])):
+        gateway = self.gateway_for(scope["path"])
+        if gateway is None:
             await self._operations(scope, receive, send)
             return
         client = AsgiClient(receive, send)
@@ -54,20 +59,19 @@ class Application:
         except asyncio.CancelledError:
             if not client.left:
                 raise
-            if (task := asyncio.current_task()) is not None:
-                task.uncancel()  # it was the client's leaving, and that has been dealt with
+            current_task().uncancel()  # it was the client's leaving, and that has been dealt with
         finally:
             client.close()
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            async with self._lifespan() as self._gateway:
+            async with self._lifespan() as self.gateway:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
-                self._gateway = None
+                self.gateway = None
         except Exception as error:
-            stage = "shutdown" if self._gateway is None else "startup"
+            stage = "shutdown" if self.gateway is None else "startup"
             await send({"type": f"lifespan.{stage}.failed", "message": f"{type(error).__name__}: {error}"})
             raise
         await send({"type": "lifespan.shutdown.complete"})

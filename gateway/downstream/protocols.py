@@ -1,10 +1,18 @@
-"""uvicorn's HTTP protocol with what a gateway needs of its connections besides: a bound on heads, dead peers found out."""
+"""uvicorn's HTTP protocol with what a gateway needs of its connections besides.
+
+A bound on heads; dead peers found out; and plain requests to a mount are served by `direct`, past ASGI. All others,
+and whatever is pipelined behind a request that is still being answered, go uvicorn's own way to the same flow.
+"""
 
 import socket
 from asyncio import BaseTransport, Transport
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.downstream.applications import Application
+from gateway.downstream.direct import DirectClient, is_plain
+from gateway.ports import Inbound
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of a request's head. Session tokens are below 2 KiB, real heads below 8 KiB; llhttp itself has no bound. Beyond: 431."""
@@ -22,6 +30,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _is_in_head = True
+    _direct: DirectClient | None = None  # the request whose body is being read, if it is one of `direct`'s
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast("Transport", transport))
@@ -31,25 +40,69 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self._is_parsed_by(data):
+            if self._head_bytes > MAX_HEAD_BYTES and not self._ends_head(data):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
                 return
         super().data_received(data)
+        if self._direct is not None:
+            self._direct.await_body()
 
-    def _is_parsed_by(self, data: bytes) -> bool:
-        """Whether the head ends in these bytes: then most of them are body, and the head is small enough."""
+    def _ends_head(self, data: bytes) -> bool:
+        """Whether the head ends in these bytes, so that most of them are body and the head is small enough."""
         end = data.find(b"\r\n\r\n")
         return end >= 0 and self._head_bytes - len(data) + end <= MAX_HEAD_BYTES
 
     def on_message_begin(self) -> None:
         self._is_in_head = True
         self._head_bytes = 0
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and not self.expect_100_continue and is_plain(self.parser, self.url) and self._begin_direct():
+            return
+        # uvicorn's own way. Its `on_message_begin` makes the scope, which was put off until it is needed.
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
         super().on_headers_complete()
+
+    def _begin_direct(self) -> bool:
+        path, _, query = self.url.partition(b"?")
+        app, text = self.app, path.decode("latin-1")
+        gateway = app.gateway_for(text) if isinstance(app, Application) else None
+        if gateway is None:
+            return False
+        inbound = Inbound(
+            method=self.parser.get_method().decode("ascii"),
+            path=text,
+            query=query,
+            headers=self.headers,
+            peer=self.client[0] if self.client else "",
+            scheme=self.scheme or "http",
+        )
+        client = DirectClient(self, gateway, inbound, self.parser.should_keep_alive())
+        self._direct = client
+        self.cycle = cast("Any", client)
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        if self._direct is not None:
+            self._direct.take(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if (direct := self._direct) is not None:
+            self._direct = None
+            direct.serve()
+        else:
+            super().on_message_complete()
 
 
 def find_dead_peers(connection: Any) -> None:
