@@ -15,8 +15,9 @@ The first event's own delay tells nothing: a slow proxy is late with it and stre
 
 LEGEND = (
     "CPU is that of all processes of the contender, load and backend not included; × nginx is the median of the ratios "
-    "within a round, `least` the best round. ✗ marks answers that were wrong or missing. `gateway-2` has both CPUs, which it shares with load and "
-    "backend: compare its CPU, not its requests per second. `gateway-1` and `-2` write an access-log line per call, nginx none."
+    "within a round, `least` the best round. ✗ marks answers that were wrong or missing. `gateway-2` has both CPUs, which it "
+    "shares with load and backend: compare its CPU, not its requests per second. `gateway-1` and `-2` write an access-log "
+    "line per call, nginx none."
 )
 
 
@@ -163,9 +164,10 @@ def _describe(rows: Sequence[Row]) -> str:
     loads = [row.load for row in rows if isinstance(row, Calls)] or [run.load_before]
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     pinned = "gateway on one CPU, load on another" if run.pinned else "not pinned: one CPU for all"
+    during = f"{min(loads):.1f}–{max(loads):.1f}"
     return (
         f"{run.date}, commit {run.commit}. {run.machine}; {versions}. {pinned}; {_plural(run.rounds, 'round')} "
-        f"of {run.seconds:g} s, interleaved, medians. Load average {run.load_before:.1f} before, {min(loads):.1f}–{max(loads):.1f} during the run."
+        f"of {run.seconds:g} s, interleaved, medians. Load average {run.load_before:.1f} before, {during} during the run."
     )
 
 
