@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from gateway.downstream.applications import Application
@@ -86,11 +86,12 @@ class Worker:
             telemetry.draining_started()
 
     async def _follow_configuration(self, gateway: Gateway, room: UpstreamRoom, reload: Reload) -> None:
-        async for found in watch(self._settings, reload):
-            if isinstance(found, ConfigurationInvalid):
-                self._telemetry.configuration_refused([str(problem) for problem in found.problems])
-            else:
-                self._swap(gateway, room, found)
+        async with aclosing(watch(self._settings, reload)) as changes:
+            async for found in changes:
+                if isinstance(found, ConfigurationInvalid):
+                    self._telemetry.configuration_refused([str(problem) for problem in found.problems])
+                else:
+                    self._swap(gateway, room, found)
 
     def _swap(self, gateway: Gateway, room: UpstreamRoom, settings: Settings) -> None:
         """One assignment: an exchange under way ends with the site that it began with."""

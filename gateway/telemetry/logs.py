@@ -4,6 +4,7 @@ A line never breaks an exchange: when nobody reads the log any more, it is dropp
 say through `logging`, and what other rooms say there (`logging.getLogger("gateway.…")`, facts as `extra`).
 """
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -26,7 +27,13 @@ Format = Literal["auto", "json", "pretty"]
 TRACE_CHARACTERS: Final = 16_000
 """The last part of a trace that is logged; what raised is at its end."""
 
+WAIT_SECONDS: Final = 0.05
+"""How long the line of an exchange may wait for others. A worker that is killed takes these with it."""
+
 _NOT_EXTRA: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+
+_TALKATIVE: Final = ("uvicorn.error", "watchfiles")
+"""Their `info` says what our own lines say better, or what nobody asks (every file event in a watched folder)."""
 
 _TAKEN: Final = frozenset({"timestamp", "level", "event", "exception"})
 
@@ -42,9 +49,10 @@ class Logs:
         self.debugging = self._threshold <= logging.DEBUG
         pretty = form == "pretty" or (form == "auto" and stream.isatty())
         self._encode = encode_prose if pretty else encode_json
-        self._file = structlog.BytesLogger(_Sink(stream))  # type: ignore[arg-type]  # it calls write and flush only
+        self._sink = _Sink(stream)
+        file = structlog.BytesLogger(self._sink)  # type: ignore[arg-type]  # it calls write and flush only
         self._logger = structlog.wrap_logger(
-            self._file,
+            file,
             processors=[_stamp, self._encode],
             wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
         ).bind()
@@ -58,7 +66,10 @@ class Logs:
             level = "error"
         if self._threshold <= _NUMBERS[level]:
             # Straight to the file: structlog's way there copies the fields three times, 4 of a line's 10 microseconds.
-            self._file.msg(self._encode(self._logger, level, _describe(record, ended, level)))
+            line = self._encode(self._logger, level, _describe(record, ended, level)) + b"\n"
+            self._sink.wait(line)
+            if level == "error":
+                self._sink.flush()
 
     def tell_step(self, record: Record, step: str, facts: Mapping[str, object]) -> None:
         """A step on the way of an exchange, with what was found out there, as far as it may be shown."""
@@ -79,32 +90,55 @@ class Logs:
         """From now on `logging` and warnings speak through these logs. The result puts back what was there."""
         root, ours, bridge = logging.getLogger(), logging.getLogger("gateway"), _Bridge(self.tell)
         before = root.handlers[:], root.level, ours.level
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(max(self._threshold, logging.WARNING))
         root.handlers[:] = [bridge]
         root.setLevel(max(self._threshold, logging.INFO))  # libraries' debug lines are about themselves
         ours.setLevel(self._threshold)
         logging.captureWarnings(True)
 
         def put_back() -> None:
+            self._sink.flush()
             logging.captureWarnings(False)
             root.handlers[:], level, ours_level = before
             root.setLevel(level)
             ours.setLevel(ours_level)
+            for name in _TALKATIVE:
+                logging.getLogger(name).setLevel(logging.NOTSET)
 
         return put_back
 
 
 class _Sink:
-    """A file that nobody has to read: a broken pipe, a full disk or a closed file loses the line and nothing else."""
+    """A file that nobody has to read: a broken pipe, a full disk or a closed file loses the line and nothing else.
+
+    Lines that can `wait` are written together, at the latest `WAIT_SECONDS` after the first of them: a system call for
+    each costs as much as the rest of the line. Whatever must not be lost, or isn't said on an event loop, goes at once,
+    and takes along what waits.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._waiting: list[bytes] = []
+
+    def wait(self, line: bytes) -> None:
+        if not self._waiting:
+            try:
+                asyncio.get_running_loop().call_later(WAIT_SECONDS, self.flush)
+            except RuntimeError:
+                self.write(line)
+                self.flush()
+                return
+        self._waiting.append(line)
 
     def write(self, data: bytes) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._file.write(data)
+        self._waiting.append(data)
 
     def flush(self) -> None:
+        data = b"".join(self._waiting)
+        self._waiting.clear()
         with contextlib.suppress(OSError, ValueError):
+            self._file.write(data)
             self._file.flush()
 
 
