@@ -17,6 +17,7 @@ from gateway.policy.backends import Timeouts
 from gateway.ports import Headers
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.upstream.answers import HIGH_WATER_BYTES, PooledAnswer
+from gateway.upstream.framings import KEEP_SECONDS, has_other_codings, is_framed, keep_seconds, size_of
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of an answer's head with all its 1xx forerunners; the same bounds trailers and chunk extensions. Beyond: NONSENSE."""
@@ -26,10 +27,6 @@ MAX_HEADER_LINES: Final = 200
 
 SLICE_BYTES: Final = 64 * 1024
 """A larger request body is written in slices of this size, each when the one before has left for the kernel."""
-
-KEEP_SECONDS: Final = 4.0
-"""An idle connection is closed after this. uvicorn, which runs most MCP servers, and Node close theirs after 5 s: we
-go first, so that a request hardly ever meets a close on its way."""
 
 
 class Home(Protocol):
@@ -167,7 +164,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         answer = self._answer
-        if answer is not None and answer.status and not _is_framed(answer.headers) and self._ended_well():
+        if answer is not None and answer.status and not is_framed(answer.headers) and self._ended_well():
             self._keep = False
             self._settle(answer)  # a body may end with its connection (RFC 9112 §6.3, rule 8), but only in good order
 
@@ -232,13 +229,12 @@ class Connection(asyncio.Protocol):
     def _read_framing(self, headers: Headers) -> None:
         if len(headers) > MAX_HEADER_LINES:
             self._trouble = "too many header lines"
-        elif self._overhead_bytes > MAX_HEAD_BYTES and _size(headers) > MAX_HEAD_BYTES:
+        elif self._overhead_bytes > MAX_HEAD_BYTES and size_of(headers) > MAX_HEAD_BYTES:
             self._trouble = "too long a head"
         names = dict(headers)
-        if b"transfer-encoding" in names and _codings(headers) != [b"chunked"]:
-            # RFC 9112 §6.1: we sent no TE, so anything but one plain `chunked` is not for us to undo
+        if b"transfer-encoding" in names and has_other_codings(headers):
             self._trouble = "a transfer-encoding that was not asked for"
-        self.expires = _keep_seconds(names[b"keep-alive"]) if b"keep-alive" in names else KEEP_SECONDS
+        self.expires = keep_seconds(names[b"keep-alive"]) if b"keep-alive" in names else KEEP_SECONDS
 
     def _look(self) -> None:
         """What follows from the bytes just parsed."""
@@ -291,24 +287,3 @@ class Connection(asyncio.Protocol):
             return tls.read(1) == b""
         except ssl.SSLError:
             return False
-
-
-def _is_framed(headers: Headers) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
-
-
-def _size(headers: Headers) -> int:
-    return sum(len(name) + len(value) + 4 for name, value in headers)
-
-
-def _codings(headers: Headers) -> list[bytes]:
-    return [value.lower() for name, value in headers if name == b"transfer-encoding"]
-
-
-def _keep_seconds(value: bytes) -> float:
-    """How long to keep a connection whose backend said `Keep-Alive: timeout=N`; a second less, so that we go first."""
-    for parameter in value.split(b","):
-        name, _, number = parameter.partition(b"=")
-        if name.strip().lower() == b"timeout" and number.strip().isdigit():
-            return min(KEEP_SECONDS, int(number[:9]) - 1.0)
-    return KEEP_SECONDS

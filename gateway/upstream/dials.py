@@ -43,30 +43,37 @@ async def _race(places: list[Place]) -> socket.socket:
         return await _connect(places[0])
     won: list[socket.socket] = []
     errors: list[OSError] = []
-    async with asyncio.TaskGroup() as group:
-        running: list[asyncio.Task[None]] = []
-
-        async def run(place: Place) -> None:
-            try:
-                made = await _connect(place)
-            except OSError as error:
-                errors.append(error)
-                return
-            won.append(made)
-            for other in running:
-                if other is not asyncio.current_task():
-                    other.cancel()
-
-        for place in places:
-            running.append(group.create_task(run(place)))
-            await asyncio.wait(running[-1:], timeout=HEAD_START_SECONDS)
-            if won:
-                break
-    for late in won[1:]:
-        late.close()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tries: list[asyncio.Task[None]] = []
+            for place in places:
+                tries.append(group.create_task(_try(place, won, errors)))
+                await asyncio.wait(tries[-1:], timeout=HEAD_START_SECONDS)
+                if won:
+                    break
+            while not won and any(not attempt.done() for attempt in tries):
+                await asyncio.wait([t for t in tries if not t.done()], return_when=asyncio.FIRST_COMPLETED)
+            for attempt in tries:
+                attempt.cancel()
+    except BaseException:
+        _close(won)
+        raise
+    _close(won[1:])
     if not won:
         raise errors[0] if errors else OSError("no address to connect to")
     return won[0]
+
+
+async def _try(place: Place, won: list[socket.socket], errors: list[OSError]) -> None:
+    try:
+        won.append(await _connect(place))
+    except OSError as error:
+        errors.append(error)
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for late in sockets:
+        late.close()
 
 
 async def _connect(place: Place) -> socket.socket:

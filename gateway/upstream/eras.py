@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from gateway.policy.backends import Backend, Endpoint, Timeouts
 from gateway.ports import Answer, Endpoints, Headers, Upstream
 from gateway.protocol import headers as h
@@ -26,15 +28,16 @@ from gateway.protocol.probes import (
 from gateway.protocol.versions import LATEST_HANDSHAKE, Era
 from gateway.upstream.witnesses import Nobody, Witness
 
-FIRST_PAUSE_SECONDS: Final = 1.0
-LONGEST_PAUSE_SECONDS: Final = 60.0
-"""Between probes that told nothing: doubled from the first to the longest, and jittered so that workers spread out."""
 
-REST_SECONDS: Final = 5.0
-"""After a conclusive probe. While a fleet of old and new servers is being rolled, answers contradict each other."""
+class Pace(msgspec.Struct, frozen=True):
+    """How often and how long probes ask. Times are seconds."""
 
-PROBE_SECONDS: Final = 10.0
-"""For one question. What takes longer tells nothing."""
+    question: float = 10.0  # for one question; what takes longer tells nothing
+    first_pause: float = 1.0  # between probes that told nothing: doubled from the first to the longest
+    longest_pause: float = 60.0
+    jitter: Callable[[], float] = random.random  # a pause is shortened by up to a half, so that workers spread out
+    rest: float = 5.0  # after a conclusive one: answers contradict each other while a fleet is being rolled
+
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
@@ -64,12 +67,12 @@ class ProbedEras:
         client: Upstream,
         endpoints: Endpoints,
         witness: Witness | None = None,
-        jitter: Callable[[], float] = random.random,
+        pace: Pace | None = None,
     ) -> None:
         self._client = client
         self._endpoints = endpoints
         self._witness = witness or Nobody()
-        self._jitter = jitter
+        self._pace = pace or Pace()
         self._known: dict[str, _Knowledge] = {}
 
     # ---- the port
@@ -105,11 +108,11 @@ class ProbedEras:
         while True:
             await known.wanted.wait()
             known.wanted.clear()
-            pause = FIRST_PAUSE_SECONDS
+            pause = self._pace.first_pause
             while not await self.probe(backend):
-                await asyncio.sleep(pause * (0.5 + self._jitter() / 2))
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(REST_SECONDS)
+                await asyncio.sleep(pause * (1.0 - self._pace.jitter() / 2))
+                pause = min(pause * 2, self._pace.longest_pause)
+            await asyncio.sleep(self._pace.rest)
 
     async def probe(self, backend: Backend) -> bool:
         """Asks once. Whether both eras are known now; what one answer showed is kept even if the other told nothing."""
@@ -137,11 +140,11 @@ class ProbedEras:
         self._endpoints.begin(endpoint)
         outcome = Outcome.CLIENT_LEFT
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(self._pace.question):
                 answer = await self._send(backend, endpoint, b"POST", headers, body)
                 try:
                     outcome = Outcome.BACKEND_FAILED if answer.status >= 500 else Outcome.OK
-                    message = await _read_message(answer)
+                    message = await self._read_message(answer)
                 finally:
                     answer.close()
         except TimeoutError:
@@ -155,11 +158,27 @@ class ProbedEras:
         session = h.find_header(answer.headers, h.SESSION)
         return answer.status, message, (endpoint, session) if session else None
 
+    async def _read_message(self, answer: Answer) -> bytes:
+        """The body, or of a stream the first event that answers the probe; b"" where there is none."""
+        if h.media_type(answer.headers) != b"text/event-stream":
+            return await answer.read(MAX_ANSWER_BYTES)
+        splitter = EventSplitter(MAX_ANSWER_BYTES)
+        while chunk := await answer.next_chunk(self._pace.question):
+            try:
+                events = splitter.feed(chunk)
+            except EventTooLarge:
+                break
+            for event in events:
+                message = parse_event(event).data
+                if is_answer(message):
+                    return message
+        return b""
+
     async def _end_session(self, backend: Backend, opened: tuple[Endpoint, bytes]) -> None:
         endpoint, session = opened
         headers = [(h.SESSION, session), (h.VERSION, LATEST_HANDSHAKE.encode())]
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(self._pace.question):
                 answer = await self._send(backend, endpoint, b"DELETE", headers, b"")
                 answer.close()
         except (Failed, TimeoutError):
@@ -168,7 +187,7 @@ class ProbedEras:
     async def _send(self, backend: Backend, endpoint: Endpoint, method: bytes, headers: Headers, body: bytes) -> Answer:
         own = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in backend.headers}
         merged = [header for header in headers if header[0] not in own] + list(own.items())
-        timeouts = Timeouts(backend.timeouts.connect_seconds, PROBE_SECONDS, PROBE_SECONDS)
+        timeouts = Timeouts(backend.timeouts.connect_seconds, self._pace.question, self._pace.question)
         return await self._client.send(backend, endpoint, method, merged, body, timeouts)
 
     def _note(self, backend: Backend, era: Era, spoken: bool) -> None:
@@ -182,20 +201,3 @@ class ProbedEras:
         if known is None:
             known = self._known[name] = _Knowledge()
         return known
-
-
-async def _read_message(answer: Answer) -> bytes:
-    """The body, or of a stream the first event that answers the probe; b"" where there is none."""
-    if h.media_type(answer.headers) != b"text/event-stream":
-        return await answer.read(MAX_ANSWER_BYTES)
-    splitter = EventSplitter(MAX_ANSWER_BYTES)
-    while chunk := await answer.next_chunk(PROBE_SECONDS):
-        try:
-            events = splitter.feed(chunk)
-        except EventTooLarge:
-            break
-        for event in events:
-            message = parse_event(event).data
-            if is_answer(message):
-                return message
-    return b""

@@ -58,7 +58,7 @@ class UpstreamRoom:
         for name in list(self._running):
             self._stop(name)
         self.client.close()
-        await self._group.__aexit__(kind, error, trace)
+        await self._group.__aexit__(None, None, None)  # an error of the caller's is not ours to wrap in a group
 
     def reconcile(self, backends: Mapping[str, Backend]) -> None:
         """From now on these backends. What is unchanged goes on untouched; what is gone ends with its last call."""
