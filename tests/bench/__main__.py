@@ -15,7 +15,7 @@ from tests.bench import contenders, measurements, programs, selfcheck, tables
 from tests.bench.rows import CASES, ERAS, Case, Row, Run, encode_row, read_rows
 
 EXAMPLES = """examples:
-  python -m tests.bench                              everything, about 15 minutes
+  python -m tests.bench                              everything; FastMCP takes its time
   python -m tests.bench --quick                      small, 10 kB and progress calls, no FastMCP: a minute
   python -m tests.bench --only nginx,gateway-1,small one case, two contenders
   python -m tests.bench --compare A.jsonl B.jsonl    two runs side by side, nothing is measured
