@@ -6,7 +6,6 @@ takes for the key (Go's folds case), is refused. The fast path proves the opposi
 occurs as often as it was found, and no key can hide in an escape. Where it can't prove that, the slow path reads every key.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,6 +15,7 @@ import msgspec
 from mcp.shared.inbound import NAME_BEARING_METHODS
 from mcp_types import CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 
+from gateway.protocol.objects import ENVELOPE_KEYS, META_KEYS, PARAMS_KEYS, Pairs, load_pairs, plain, take_unique
 from gateway.protocol.outcomes import Outcome, Rejected
 
 RequestId = int | str
@@ -52,33 +52,37 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         return name if isinstance(name, str) else ""
 
 
+_UNSET: Final = msgspec.UNSET
+_ABSENT: Final = msgspec.Raw(b"")
+
+
 class _Params(msgspec.Struct, gc=False):
-    name: Any = msgspec.UNSET
-    uri: Any = msgspec.UNSET
-    meta: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="_meta")
-    arguments: msgspec.Raw = msgspec.Raw(b"")
+    name: Any = _UNSET
+    uri: Any = _UNSET
+    meta: msgspec.Raw = msgspec.field(default=_ABSENT, name="_meta")
+    arguments: msgspec.Raw = _ABSENT
 
 
 class _Envelope(msgspec.Struct, gc=False):
-    jsonrpc: Any = msgspec.UNSET
-    id: Any = msgspec.UNSET
-    method: Any = msgspec.UNSET
-    params: _Params | msgspec.UnsetType = msgspec.UNSET
-    result: msgspec.Raw = msgspec.Raw(b"")
-    error: msgspec.Raw = msgspec.Raw(b"")
+    jsonrpc: Any = _UNSET
+    id: Any = _UNSET
+    method: Any = _UNSET
+    params: _Params | msgspec.UnsetType = _UNSET
+    result: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
 
 
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
 
-_ENVELOPE_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_PARAMS_KEYS: Final = frozenset({"name", "uri", "_meta"})
-_META_KEYS: Final = frozenset({PROTOCOL_VERSION_META_KEY.casefold()})
-_VERSION_KEY_BYTES: Final = f'"{PROTOCOL_VERSION_META_KEY}"'.lower().encode()
+_VERSION_KEY: Final = f'"{PROTOCOL_VERSION_META_KEY}"'.encode()
+_ANY_VERSION_KEY: Final = _VERSION_KEY.lower()
 
 # An escape that can spell a letter of a deciding key, or one of the two letters that fold to one (ſ to s, the Kelvin sign to k).
-_HIDDEN_KEY: Final = re.compile(rb"\\u00[4-7]|\\u017[fF]|\\u212[aA]|\xc5\xbf|\xe2\x84\xaa")
+_HIDING_ESCAPE: Final = re.compile(rb"\\u(?:00[4-7]|017[fF]|212[aA])")
+_FOLDING_LETTERS: Final = ("\u017f".encode(), "\u212a".encode())
 
 
 def parse_messages(body: bytes) -> tuple[tuple[Message, ...], bool]:
@@ -102,152 +106,133 @@ def parse_messages(body: bytes) -> tuple[tuple[Message, ...], bool]:
 
 def parse_message(body: bytes) -> Message:
     """One JSON-RPC message. Raises `Rejected` as `parse_messages` does."""
-    _check_encoding(body)
+    is_ascii = _check_encoding(body)
     try:
         envelope = _decode_envelope(body)
+        params = envelope.params
+        meta = b"" if params is _UNSET or params.meta is _ABSENT else bytes(memoryview(params.meta))
+        if not _is_unambiguous(body, envelope, meta, is_ascii):
+            return _parse_exactly(body)
+        fields = None if params is _UNSET else {"name": params.name, "uri": params.uri}
+        understood = _decode_any(meta) if meta else None
     except (msgspec.MsgspecError, RecursionError):
         return _parse_exactly(body)
-    if not _is_unambiguous(body, envelope):
-        return _parse_exactly(body)
-    params = envelope.params
-    if params is msgspec.UNSET:
-        return _build(
-            envelope.jsonrpc, envelope.id, envelope.method, bool(_raw(envelope.result)), bool(_raw(envelope.error))
-        )
-    meta = _raw(params.meta)
-    return _build(
-        envelope.jsonrpc,
-        envelope.id,
-        envelope.method,
-        bool(_raw(envelope.result)),
-        bool(_raw(envelope.error)),
-        {"name": params.name, "uri": params.uri},
-        _decode_any(meta) if meta else None,
-    )
+    has_result, has_error = envelope.result is not _ABSENT, envelope.error is not _ABSENT
+    return _build(envelope.jsonrpc, envelope.id, envelope.method, has_result, has_error, fields, understood)
 
 
-def _raw(value: msgspec.Raw) -> memoryview:
-    return memoryview(value)
+def _check_encoding(body: bytes) -> bool:
+    """Whether the body is ASCII. Raises `Rejected` where it isn't even UTF-8."""
+    if body.isascii():
+        return True
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Rejected(Outcome.PARSE_ERROR, "the body is not UTF-8") from error
+    return False
 
 
-def _check_encoding(body: bytes) -> None:
-    if not body.isascii():
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise Rejected(Outcome.PARSE_ERROR, "the body is not UTF-8") from error
-
-
-def _is_unambiguous(body: bytes, envelope: _Envelope) -> bool:
+def _is_unambiguous(body: bytes, envelope: _Envelope, meta: bytes, is_ascii: bool) -> bool:
     """Whether byte counts alone prove that every deciding key stands once, spelt exactly."""
-    if ((b"\\" in body and b"\\u" in body) or not body.isascii()) and _HIDDEN_KEY.search(body):
+    if b"\\" in body and _HIDING_ESCAPE.search(body):
         return False
-    rest = body
-    found_name = found_uri = found_meta = 0
-    if (params := envelope.params) is not msgspec.UNSET:
-        found_name, found_uri = params.name is not msgspec.UNSET, params.uri is not msgspec.UNSET
-        if (meta := bytes(_raw(params.meta))) != b"":
-            found_meta = 1
-            if meta.lower().count(_VERSION_KEY_BYTES) > 1:
+    if not is_ascii and any(letter in body for letter in _FOLDING_LETTERS):
+        return False
+    rest, params, result, error = body, envelope.params, envelope.result, envelope.error
+    found = (envelope.jsonrpc is not _UNSET) + (envelope.id is not _UNSET) + (envelope.method is not _UNSET)
+    if params is not _UNSET:
+        found += 1 + (params.name is not _UNSET) + (params.uri is not _UNSET)
+        if params.arguments is not _ABSENT:
+            rest = _cut(rest, params.arguments)
+        if meta:
+            found += 1
+            # Its one deciding key has a slash and dots, which can be escaped too: no backslash at all, then.
+            if b"\\" in meta or meta.count(_VERSION_KEY) != meta.lower().count(_ANY_VERSION_KEY):
                 return False
-            rest = _cut(rest, meta)
-        rest = _cut(rest, bytes(_raw(params.arguments)))
-    rest = _cut(_cut(rest, bytes(_raw(envelope.result))), bytes(_raw(envelope.error)))
-    rest = rest.lower()
+            if meta.count(_VERSION_KEY) > 1:
+                return False
+            rest = _cut(rest, params.meta)
+    if result is not _ABSENT:
+        found, rest = found + 1, _cut(rest, result)
+    if error is not _ABSENT:
+        found, rest = found + 1, _cut(rest, error)
+    return _count_keys(rest.lower()) == found
+
+
+def _count_keys(rest: bytes) -> int:
+    """How often all deciding keys stand here. Each that was found stands at least once: an equal sum says once each."""
+    count = rest.count
     return (
-        rest.count(b'"method"') == (envelope.method is not msgspec.UNSET)
-        and rest.count(b'"name"') == found_name
-        and rest.count(b'"params"') == (envelope.params is not msgspec.UNSET)
-        and rest.count(b'"id"') == (envelope.id is not msgspec.UNSET)
-        and rest.count(b'"uri"') == found_uri
-        and rest.count(b'"_meta"') == found_meta
-        and rest.count(b'"jsonrpc"') == 1
-        and rest.count(b'"result"') == bool(_raw(envelope.result))
-        and rest.count(b'"error"') == bool(_raw(envelope.error))
+        count(b'"jsonrpc"')
+        + count(b'"id"')
+        + count(b'"method"')
+        + count(b'"params"')
+        + count(b'"name"')
+        + count(b'"uri"')
+        + count(b'"_meta"')
+        + count(b'"result"')
+        + count(b'"error"')
     )
 
 
 _NEEDLE_BYTES: Final = 64  # enough to find the place; a needle of a megabyte costs a millisecond to prepare
 
 
-def _cut(body: bytes, value: bytes) -> bytes:
+def _cut(body: bytes, value: msgspec.Raw) -> bytes:
     """`body` without one occurrence of the JSON object `value`; unchanged where that can't be told cheaply.
 
     Any occurrence of the same bytes will do, since only counts are taken afterwards. A comma stays in its place, so that
     no key can come about at the seam; an object begins and ends with a brace, so none is cut in two.
     """
-    if value[:1] != b"{":
+    view = memoryview(value)
+    needle = bytes(view[:_NEEDLE_BYTES])
+    if needle[:1] != b"{":
         return body
-    start = body.find(value[:_NEEDLE_BYTES])
-    end = start + len(value)
-    return body[:start] + b"," + body[end:] if start >= 0 and body[start:end] == value else body
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object with every key it has, doubled ones too."""
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    start = body.find(needle)
+    if start < 0 or not body.startswith(view, start):
+        return body
+    return body[:start] + b"," + body[start + len(view) :]
 
 
 def _parse_exactly(body: bytes) -> Message:
-    try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise Rejected(Outcome.PARSE_ERROR, "the body is not valid JSON") from error
-    if not isinstance(value, _Pairs):
+    value = load_pairs(body)
+    if not isinstance(value, Pairs):
         raise Rejected(Outcome.INVALID_REQUEST, "the body is not a JSON-RPC message: an object is expected")
-    envelope = _unique(value, _ENVELOPE_KEYS, "")
+    envelope = take_unique(value, ENVELOPE_KEYS, "")
     params = envelope.get("params")
     fields: dict[str, Any] = {}
     meta = None
-    if isinstance(params, _Pairs):
-        fields = _unique(params, _PARAMS_KEYS, "params.")
-        if isinstance(meta := fields.get("_meta"), _Pairs):
-            meta = _plain(_unique(meta, _META_KEYS, "params._meta."))
+    if isinstance(params, Pairs):
+        fields = take_unique(params, PARAMS_KEYS, "params.")
+        if isinstance(meta := fields.get("_meta"), Pairs):
+            meta = plain(take_unique(meta, META_KEYS, "params._meta."))
     elif params is not None:
         raise Rejected(Outcome.INVALID_REQUEST, "`params` must be an object")
-    return _build(
+    message = _build(
         envelope.get("jsonrpc"),
-        envelope.get("id", msgspec.UNSET),
-        envelope.get("method", msgspec.UNSET),
+        envelope.get("id", _UNSET),
+        envelope.get("method", _UNSET),
         "result" in envelope,
         "error" in envelope,
         fields,
         meta,
     )
+    _check_sayable(message)
+    return message
 
 
-def _unique(pairs: _Pairs, deciding: frozenset[str], where: str) -> dict[str, Any]:
-    """The object as a dict. Raises `Rejected` (AMBIGUOUS) where a deciding key is doubled or misspelt."""
-    known: dict[str, Any] = {}
-    seen: set[str] = set()
-    for key, value in pairs:
-        folded = key.casefold()
-        if folded in deciding:
-            if folded in seen:
-                raise Rejected(Outcome.AMBIGUOUS, f"`{where}{key}` stands twice in the body: send each key once")
-            if folded != key and key != PROTOCOL_VERSION_META_KEY:
-                raise Rejected(
-                    Outcome.AMBIGUOUS, f"`{where}{key}` must be spelt `{folded}`: some servers read it as that"
-                )
-            seen.add(folded)
-        known[key] = value
-    return known
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, _Pairs | dict):
-        items = value.items() if isinstance(value, dict) else value
-        return {key: _plain(item) for key, item in items}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
+def _check_sayable(message: Message) -> None:
+    """Raises `Rejected` where a reply or a log line could not repeat the message: half a surrogate pair is no text."""
+    try:
+        _encode(message)
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise Rejected(
+            Outcome.PARSE_ERROR, "the body has text that is not valid Unicode, or is nested too deep"
+        ) from error
 
 
 def _is_id(value: Any) -> bool:
-    return value is msgspec.UNSET or (isinstance(value, int | str) and not isinstance(value, bool))
+    return value is _UNSET or (isinstance(value, int | str) and not isinstance(value, bool))
 
 
 def _build(
@@ -265,17 +250,17 @@ def _build(
     if not _is_id(message_id) and not (message_id is None and has_error):
         # A null id is an error's only, about what couldn't be read (JSON-RPC 2.0 §5).
         raise Rejected(Outcome.INVALID_REQUEST, "`id` must be a string or an integer")
-    if method is msgspec.UNSET:
-        if has_result == has_error or message_id is msgspec.UNSET:
+    if method is _UNSET:
+        if has_result == has_error or message_id is _UNSET:
             raise Rejected(Outcome.INVALID_REQUEST, "the body is neither a request, nor a notification, nor a response")
         return Message(Kind.RESPONSE, message_id, is_error=has_error)
     if not isinstance(method, str) or has_result or has_error:
         raise Rejected(Outcome.INVALID_REQUEST, "`method` must be a string, and a request has no `result` or `error`")
-    kind = Kind.NOTIFICATION if message_id is msgspec.UNSET else Kind.REQUEST
+    kind = Kind.NOTIFICATION if message_id is _UNSET else Kind.REQUEST
     name = params.get(NAME_BEARING_METHODS.get(method, "")) if params else None
     return Message(
         kind,
-        None if message_id is msgspec.UNSET else message_id,
+        None if message_id is _UNSET else message_id,
         method,
         name if isinstance(name, str) else None,
         cast("dict[str, Any]", meta) if isinstance(meta, dict) else None,
