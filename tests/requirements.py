@@ -1,0 +1,105 @@
+"""The ledger: what the gateway must do, each with the place that says so, and the tests tied to it by `proves`.
+
+`test_requirements.py` checks it both ways: every requirement is proved by a test, every id a test names stands here.
+"""
+
+from typing import Final, NamedTuple
+
+import pytest
+
+_2025_11 = "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports"
+_2025_03 = "https://modelcontextprotocol.io/specification/2025-03-26/basic"
+_2026_07 = "https://modelcontextprotocol.io/specification/2026-07-28/basic"
+_RPC = "https://www.jsonrpc.org/specification"
+_HTTP = "https://www.rfc-editor.org/rfc/rfc9110"
+_SSE = "https://html.spec.whatwg.org/multipage/server-sent-events.html"
+_TRACE = "https://www.w3.org/TR/trace-context/"
+_FETCH = "https://fetch.spec.whatwg.org/"
+
+GATEWAY: Final = "gateway"
+"""The source of what no specification asks, but the gateway's own design."""
+
+
+class Requirement(NamedTuple):
+    source: str  # a link, or `gateway`
+    sentence: str
+
+
+REQUIREMENTS: Final[dict[str, Requirement]] = {
+    # What bytes mean
+    "MSG-1": Requirement(f"{_RPC}#request_object", "A body is a request, a notification or a response, or refused."),
+    "MSG-2": Requirement(GATEWAY, "A body that two parsers could read differently is refused with 400."),
+    "MSG-3": Requirement(GATEWAY, "Keys that decide nothing where they stand don't get a body refused."),
+    "MSG-4": Requirement(GATEWAY, "Any bytes and headers are an intent or a rejection, nothing else."),
+    "MSG-5": Requirement(f"{_2025_03}", "Batches are taken of 2025-03-26, each member checked, never `initialize`."),
+    "HDR-1": Requirement(f"{_2026_07}/transports", "A modern request's headers agree with its body, or -32020."),
+    "HDR-2": Requirement(f"{_2026_07}/transports", "An unknown version gets -32022 with those that are supported."),
+    "HDR-3": Requirement(GATEWAY, "A header that decides something and stands twice is refused."),
+    "HDR-4": Requirement(f"{_2026_07}/transports", "A modern notification needs no Mcp-Method, but may not lie."),
+    "HDR-5": Requirement(f"{_HTTP}#section-9", "Methods that MCP lacks get 405 with the ones that are allowed."),
+    "ERA-1": Requirement(GATEWAY, "The era is that of the version header, else of the body, else legacy."),
+    "ERA-2": Requirement(GATEWAY, "A client of an era that the backend doesn't speak gets a clear 400."),
+    "ERA-3": Requirement(GATEWAY, "What an answer shows of a backend's eras is noted."),
+    "SSE-1": Requirement(f"{_SSE}#event-stream-interpretation", "The same bytes in any pieces are the same events."),
+    "SSE-2": Requirement(f"{_SSE}#parsing-an-event-stream", "What is encoded is what is parsed."),
+    "SSE-3": Requirement(GATEWAY, "An event beyond the bound ends the stream, not the memory."),
+    "ANS-1": Requirement(f"{_RPC}#response_object", "An answer is told by its id, of the same type."),
+    # What we decide
+    "HOST-1": Requirement(f"{_2025_11}#security-warning", "A host name that isn't ours gets 421."),
+    "HOST-2": Requirement(f"{_2025_11}#security-warning", "A page of a strange origin gets 403."),
+    "CORS-1": Requirement(f"{_FETCH}#http-cors-protocol", "An allowed page can read every reply, errors included."),
+    "CORS-2": Requirement(f"{_FETCH}#cors-preflight-fetch", "A preflight allows MCP's headers, Mcp-Param-* included."),
+    "FWD-1": Requirement(GATEWAY, "The client's credentials, Origin and cookies never reach a backend."),
+    "FWD-2": Requirement(f"{_HTTP}#section-7.6.1", "Hop-by-hop and connection-nominated headers stay on their hop."),
+    "FWD-3": Requirement(GATEWAY, "X-Forwarded-* are a trusted proxy's word or our own, never a stranger's."),
+    "FWD-4": Requirement(GATEWAY, "A backend's configured headers replace the client's."),
+    "FWD-5": Requirement(_TRACE, "A well-formed trace context goes on; else a new one begins."),
+    "FWD-6": Requirement(GATEWAY, "The backend is asked for identity encoding only."),
+    "ROUTE-1": Requirement(GATEWAY, "A mount serves MCP at four spellings, without a redirect."),
+    "ROUTE-2": Requirement(GATEWAY, "An unknown path gets 404, with the mounts only where they may be known."),
+    # Sessions
+    "SEAL-1": Requirement(GATEWAY, "What is sealed opens with any key of the ring, for its purpose only."),
+    "SEAL-2": Requirement(GATEWAY, "A token that was changed anywhere, or respelt, is nothing."),
+    "SEAL-3": Requirement(GATEWAY, "Opened tokens are cached within a bound, and no key is ever shown."),
+    "SESS-1": Requirement(f"{_2025_11}#session-management", "A session's answer to `initialize` carries a token."),
+    "SESS-2": Requirement(f"{_2025_11}#session-management", "A token that isn't this mount's session gets 404."),
+    "SESS-3": Requirement(GATEWAY, "Upstream the backend's own session id stands in place of the token."),
+    "SESS-4": Requirement(GATEWAY, "A session is served by its own endpoint, and gets 404 when that is gone."),
+    "SESS-5": Requirement(f"{_2025_11}#session-management", "DELETE of a sessionless backend's token gets 405."),
+    "SESS-6": Requirement(GATEWAY, "A session's token round-trips, and says its format version."),
+    # Exchanges
+    "RELAY-1": Requirement(GATEWAY, "JSON is relayed byte for byte, with the backend's status."),
+    "RELAY-2": Requirement(GATEWAY, "SSE is relayed event by event, as it comes."),
+    "RELAY-3": Requirement(GATEWAY, "A silent stream gets comments, between events only."),
+    "RELAY-4": Requirement(f"{_2025_11}#sending-messages-to-the-server", "A 202 stays a 202 without a body."),
+    "RELAY-5": Requirement(GATEWAY, "A slow client makes the backend wait; memory doesn't grow."),
+    "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
+    "LEAVE-2": Requirement(f"{_2025_11}#sending-messages-to-the-server", "A legacy client that leaves cancels nothing."),
+    "LEAVE-3": Requirement(GATEWAY, "A GET stream ends with its client, and with the worker."),
+    "FAIL-1": Requirement(GATEWAY, "No endpoint reachable: 503, Retry-After, and the mount's name."),
+    "FAIL-2": Requirement(GATEWAY, "A message reaches a backend at most once, unless no byte was sent."),
+    "FAIL-3": Requirement(GATEWAY, "A broken or nonsensical backend is 502, a silent one 504; never a 4xx."),
+    "FAIL-4": Requirement(GATEWAY, "A stream that fails owes an error event on each unanswered request."),
+    "FAIL-5": Requirement(GATEWAY, "A legacy stream cut after an event id is closed, so that it is resumed."),
+    "FAIL-6": Requirement(GATEWAY, "Upstream 401, 407, 421 and redirects are the gateway's error."),
+    "FAIL-7": Requirement(GATEWAY, "A bug of ours is 500 without a trace, and logged once."),
+    "FAIL-8": Requirement(GATEWAY, "How a call ended is told to its endpoint exactly once."),
+    "ERR-1": Requirement(GATEWAY, "Each refusal has its status, and a JSON-RPC error on the request's id."),
+    "ERR-2": Requirement(GATEWAY, "Every reply carries X-Request-Id."),
+    "LIM-1": Requirement(GATEWAY, "A body too large is 413, one too slow 408; the connection ends in order."),
+    # Connections
+    "NET-1": Requirement("https://www.rfc-editor.org/rfc/rfc6585#section-5", "An endless head gets 431."),
+    "NET-2": Requirement("https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2", "Pipelined requests: answered in order."),
+    "NET-3": Requirement(GATEWAY, "A client that disconnects is noticed, whatever is under way."),
+    "NET-4": Requirement(GATEWAY, "A half-sent body is forwarded to nobody."),
+    "NET-5": Requirement(GATEWAY, "A trailer is never read as a header."),
+    "APP-1": Requirement("https://asgi.readthedocs.io/en/latest/specs/lifespan.html", "Start-up and shutdown are told."),
+    "APP-2": Requirement(GATEWAY, "Reserved paths are the operators', all others the flow's."),
+}
+
+
+def proves(*ids: str) -> pytest.MarkDecorator:
+    """Marks a test as a proof of these requirements. Raises KeyError for an id that isn't in the ledger."""
+    for requirement in ids:
+        REQUIREMENTS[requirement]
+    return pytest.mark.proves(*ids)
