@@ -6,6 +6,7 @@ Rounds are interleaved: in each, every contender gets every case, so that what e
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--out", help="where the raw rows go (JSON lines; a .md beside it gets the tables)")
     parser.add_argument("--compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help="two runs side by side")
     parser.add_argument("--backend-port", type=int, default=0, help="a fixed port for the fake backend")
-    parser.add_argument("--target", action="append", default=[], metavar="NAME=PORT/PATH@PID", help="what runs already")
+    parser.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        type=_parse_target,
+        metavar="NAME=PORT/PATH@PID",
+        help="what runs already",
+    )
     return parser.parse_args()
 
 
@@ -142,7 +150,7 @@ def _describe_run(chosen: Sequence[contenders.Contender], rounds: int, seconds: 
 
 
 def _measure_calls(
-    started: list[str],
+    started: list[contenders.Target],
     chosen: Sequence[contenders.Contender],
     cases: Sequence[Case],
     rounds: int,
@@ -155,7 +163,7 @@ def _measure_calls(
         for contender in chosen if cases else ():
             with _told_if_broken():
                 targets.append(stack.enter_context(contenders.running(contender, backend_port)))
-        targets += [_parse_target(text) for text in started]
+        targets += started
         for target in targets:  # workers boot, caches fill
             measurements.measure_calls(target, CASES[0], "modern", 0, 0.3)
         for turn in range(rounds):
@@ -185,10 +193,11 @@ def _told_if_broken() -> Iterator[None]:
 
 
 def _parse_target(text: str) -> contenders.Target:
-    name, _, rest = text.partition("=")
-    where, _, pid = rest.partition("@")
-    port, slash, path = where.partition("/")
-    return contenders.Target(name, int(port), slash + path, int(pid))
+    found = re.fullmatch(r"([\w-]+)=(\d+)(/\S*)@(\d+)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PORT/PATH@PID, such as mine=8080/b/mcp@1234")
+    name, port, path, pid = found.groups()
+    return contenders.Target(name, int(port), path, int(pid))
 
 
 if __name__ == "__main__":
