@@ -19,6 +19,7 @@ def fleet(reference_url: str) -> Iterator[Fleet]:
 def test_no_check_differs_through_the_gateway(leg: Leg, reference_url: str, fleet: Fleet, inspect: Inspect) -> None:
     before = fleet.shares()
     through = inspect(leg, "through the gateway", f"{fleet.url}/reference/mcp")
-    assert list_differences(inspect(leg, "direct", reference_url), through) == [], fleet.describe()
+    differences = list_differences(inspect(leg, "direct", reference_url), through)
+    assert differences == [], "\n".join([*differences, fleet.describe()])
     took = [after - earlier for earlier, after in zip(before, fleet.shares(), strict=True)]
     assert min(took) >= 10, f"all replicas must have had their part, and they took {took}"

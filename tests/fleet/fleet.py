@@ -43,7 +43,11 @@ class Replica:
 
     @property
     def output(self) -> str:
-        """All that it printed, over all its lives."""
+        """All that it printed, over all its lives: a log line each, in JSON."""
+        return "\n".join(child.output for child in [*self._earlier, self.child])
+
+    def describe(self) -> str:
+        """The state and the last output of each of its lives, for a failed test."""
         return "\n".join(child.describe() for child in [*self._earlier, self.child])
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
@@ -52,7 +56,7 @@ class Replica:
         self.port = urlsplit(url).port or 0
         # It answers late rather than refuse: its socket is open before the line is printed.
         status, body = fetch(f"{self.url}/readyz", seconds)
-        assert status == 200, f"/readyz says {status}: {body!r}\n{self.output}"
+        assert status == 200, f"/readyz says {status}: {body!r}\n{self.describe()}"
 
     def end(self, how: signal.Signals) -> int:
         """Ends the process with a signal and waits for it. Returns the exit status."""
@@ -99,7 +103,7 @@ class Fleet:
 
     def describe(self) -> str:
         """What all processes printed, for a failed test."""
-        return "\n".join([*(replica.output for replica in self.replicas), self.balancer.describe()])
+        return "\n".join([*(replica.describe() for replica in self.replicas), self.balancer.describe()])
 
 
 @contextmanager
