@@ -33,11 +33,12 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     @property
     def first(self) -> Message:
         """The message that gives the exchange its name: the first request, else the first of all."""
-        return next((m for m in self.messages if m.is_request), self.messages[0])
+        messages = self.messages
+        return messages[0] if len(messages) == 1 else next((m for m in messages if m.is_request), messages[0])
 
     @property
     def expects_answer(self) -> bool:
-        return any(m.is_request for m in self.messages)
+        return self.first.is_request
 
     @property
     def opens_era(self) -> bool:
