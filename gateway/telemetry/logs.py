@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, BinaryIO, Final, Literal, get_args
 
 import structlog
@@ -30,6 +30,9 @@ TRACE_CHARACTERS: Final = 16_000
 WAIT_SECONDS: Final = 0.05
 """How long the line of an exchange may wait for others. A worker that is killed takes these with it."""
 
+WHOLE_BYTES: Final = 4096
+"""PIPE_BUF on Linux: what is longer may come out mixed with what other workers write to the same pipe (pipe(7))."""
+
 _NOT_EXTRA: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 _TALKATIVE: Final = ("uvicorn.error", "watchfiles")
@@ -45,17 +48,23 @@ class Logs:
 
     def __init__(self, level: Level = "info", form: Format = "auto", stream: BinaryIO | None = None) -> None:
         stream = sys.stdout.buffer if stream is None else stream
-        self._threshold = _NUMBERS[level]
-        self.debugging = self._threshold <= logging.DEBUG
         pretty = form == "pretty" or (form == "auto" and stream.isatty())
         self._encode = encode_prose if pretty else encode_json
         self._sink = _Sink(stream)
-        file = structlog.BytesLogger(self._sink)  # type: ignore[arg-type]  # it calls write and flush only
+        self._is_routed = False
+        self.change_level(level)
+
+    def change_level(self, level: Level) -> None:
+        """From now on lines below this level are left out."""
+        self._threshold = _NUMBERS[level]
+        self.debugging = self._threshold <= logging.DEBUG
         self._logger = structlog.wrap_logger(
-            file,
+            structlog.BytesLogger(self._sink),  # type: ignore[arg-type]  # it calls write and flush only
             processors=[_stamp, self._encode],
             wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
         ).bind()
+        if self._is_routed:
+            _set_stdlib_levels(self._threshold)
 
     def tell_exchange(self, record: Record, ended: float) -> None:
         """The one line about an exchange that ended then: `info`, `warning` by a backend's fault, `error` by ours."""
@@ -88,25 +97,30 @@ class Logs:
 
     def route_stdlib(self) -> Callable[[], None]:
         """From now on `logging` and warnings speak through these logs. The result puts back what was there."""
-        root, ours, bridge = logging.getLogger(), logging.getLogger("gateway"), _Bridge(self.tell)
-        before = root.handlers[:], root.level, ours.level
-        for name in _TALKATIVE:
-            logging.getLogger(name).setLevel(max(self._threshold, logging.WARNING))
-        root.handlers[:] = [bridge]
-        root.setLevel(max(self._threshold, logging.INFO))  # libraries' debug lines are about themselves
-        ours.setLevel(self._threshold)
+        root = logging.getLogger()
+        handlers = root.handlers[:]
+        levels = {name: logging.getLogger(name).level for name in ("", "gateway", *_TALKATIVE)}
+        root.handlers[:] = [_Bridge(self.tell)]
+        _set_stdlib_levels(self._threshold)
+        self._is_routed = True
         logging.captureWarnings(True)
 
         def put_back() -> None:
             self._sink.flush()
+            self._is_routed = False
             logging.captureWarnings(False)
-            root.handlers[:], level, ours_level = before
-            root.setLevel(level)
-            ours.setLevel(ours_level)
-            for name in _TALKATIVE:
-                logging.getLogger(name).setLevel(logging.NOTSET)
+            root.handlers[:] = handlers
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
 
         return put_back
+
+
+def _set_stdlib_levels(threshold: int) -> None:
+    logging.getLogger().setLevel(max(threshold, logging.INFO))  # libraries' debug lines are about themselves
+    logging.getLogger("gateway").setLevel(threshold)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
 
 class _Sink:
@@ -135,11 +149,25 @@ class _Sink:
         self._waiting.append(data)
 
     def flush(self) -> None:
-        data = b"".join(self._waiting)
-        self._waiting.clear()
-        with contextlib.suppress(OSError, ValueError):
-            self._file.write(data)
-            self._file.flush()
+        lines, self._waiting = self._waiting, []
+        for block in join_lines(lines):
+            with contextlib.suppress(OSError, ValueError):
+                self._file.write(block)
+                self._file.flush()
+
+
+def join_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in as few blocks as can be, none longer than `WHOLE_BYTES` unless one line is."""
+    block: list[bytes] = []
+    size = 0
+    for line in lines:
+        if block and size + len(line) > WHOLE_BYTES:
+            yield b"".join(block)
+            block, size = [], 0
+        block.append(line)
+        size += len(line)
+    if block:
+        yield b"".join(block)
 
 
 class _Bridge(logging.Handler):

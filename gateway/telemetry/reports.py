@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.policy.backends import Address
 from gateway.ports import Record
-from gateway.telemetry.logs import Logs
+from gateway.telemetry.logs import Level, Logs
 from gateway.telemetry.metrics import Metrics
 
 
@@ -72,6 +72,10 @@ class Telemetry:
         """A changed configuration is invalid; the one before goes on."""
         self._metrics.count_reload("refused")
         self._logs.tell("error", "configuration refused, the one before goes on", problems=list(problems))
+
+    def change_log_level(self, level: Level) -> None:
+        """From now on lines below this level are left out."""
+        self._logs.change_level(level)
 
     def worker_started(self, worker: str) -> None:
         """This worker serves from now on."""

@@ -1,17 +1,19 @@
 """Lines, as an operator reads them."""
 
+import asyncio
 import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.protocol.outcomes import Outcome
-from gateway.telemetry.logs import Logs
+from gateway.telemetry.logs import Logs, join_lines
 from gateway.telemetry.redactions import SHOWN_HEADERS
 from tests.telemetry.records import ENDED, STARTED, make_record
 
@@ -327,6 +329,24 @@ def test_what_a_library_raises_comes_with_its_trace(routed: io.BytesIO) -> None:
     assert "raise_with_secret" in str(line["exception"])
 
 
+def test_the_level_can_change_while_the_gateway_runs() -> None:
+    stream = io.BytesIO()
+    logs = Logs("info", "json", stream)
+    put_back = logs.route_stdlib()
+    logger = logging.getLogger("gateway.settings")
+    logs.tell_step(make_record(), "before", {})
+    logger.debug("before")
+    logs.change_level("debug")
+    assert logs.debugging
+    logs.tell_step(make_record(), "meanwhile", {})
+    logger.debug("meanwhile")
+    logs.change_level("warning")
+    logs.tell_exchange(make_record(), ENDED)
+    logger.info("after")
+    put_back()
+    assert [line.get("step", line["event"]) for line in read(stream)] == ["meanwhile", "meanwhile"]
+
+
 def test_warnings_are_lines_too() -> None:
     stream = io.BytesIO()
     with warnings.catch_warnings():
@@ -344,3 +364,58 @@ def test_routing_is_put_back_as_it_was() -> None:
     assert len(root.handlers) == 1
     put_back()
     assert (root.handlers[:], root.level) == before
+
+
+class Writes(io.BytesIO):
+    """Remembers what came in one write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks: list[bytes] = []
+        self.written = asyncio.Event()
+
+    def write(self, data: Any) -> int:
+        self.blocks.append(bytes(data))
+        self.written.set()
+        return len(data)
+
+
+async def test_lines_of_exchanges_wait_for_each_other_and_come_out_whole() -> None:
+    stream = Writes()
+    logs = Logs("info", "json", stream)
+    for number in range(30):
+        logs.tell_exchange(make_record(request_id=f"req-{number}"), ENDED)
+    assert stream.blocks == []
+    await asyncio.wait_for(stream.written.wait(), 10)
+    lines = [json.loads(line) for block in stream.blocks for line in block.splitlines()]
+    assert [line["request_id"] for line in lines] == [f"req-{number}" for number in range(30)]
+    assert len(stream.blocks) < 10
+    assert all(len(block) <= 4096 and block.endswith(b"\n") for block in stream.blocks)
+
+
+async def test_what_must_not_be_lost_goes_at_once_and_in_order() -> None:
+    stream = Writes()
+    logs = Logs("info", "json", stream)
+    logs.tell_exchange(make_record(request_id="first"), ENDED)
+    logs.tell_exchange(make_record(request_id="second", outcome=Outcome.INTERNAL), ENDED)
+    assert [json.loads(line)["request_id"] for block in stream.blocks for line in block.splitlines()] == [
+        "first",
+        "second",
+    ]
+
+
+async def test_nothing_waits_any_more_when_routing_is_put_back() -> None:
+    stream = Writes()
+    logs = Logs("info", "json", stream)
+    put_back = logs.route_stdlib()
+    logs.tell_exchange(make_record(), ENDED)
+    put_back()
+    assert len(stream.blocks) == 1
+
+
+@given(st.lists(st.integers(1, 6000), max_size=40))
+def test_lines_are_joined_without_loss_and_no_more_than_a_pipe_takes_whole(sizes: list[int]) -> None:
+    lines = [b"x" * size for size in sizes]
+    blocks = list(join_lines(lines))
+    assert b"".join(blocks) == b"".join(lines)
+    assert all(len(block) <= 4096 or block in lines for block in blocks)
