@@ -4,7 +4,7 @@ Header lists are `list[tuple[bytes, bytes]]` with lower-case names, in the order
 event loop's clock. Every method that waits is bounded by a time-out that its docstring names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import msgspec
@@ -107,8 +107,8 @@ class Upstream(Protocol):
 class Endpoints(Protocol):
     """Which endpoints a backend has now, and how they are."""
 
-    def pick(self, backend: Backend) -> Endpoint:
-        """The least loaded healthy endpoint. Raises `Failed` (UNREACHABLE) where there is none at all, e.g. before DNS answered."""
+    def pick(self, backend: Backend, but_not: Collection[Address] = ()) -> Endpoint:
+        """The least loaded healthy endpoint, of those not named. Raises `Failed` (UNREACHABLE) where there is none at all, e.g. before DNS answered."""
 
     def find(self, backend: Backend, address: Address) -> Endpoint | None:
         """The endpoint of that address while it is still configured or resolved, healthy or not."""
@@ -137,7 +137,7 @@ class Eras(Protocol):
         """True or False where it is known (configured, probed, or seen), None where it isn't."""
 
     def observe(self, backend: Backend, era: Era, spoken: bool) -> None:
-        """An answer showed that the backend speaks an era, or that it doesn't. A contradiction starts a new probe."""
+        """An answer showed that the backend speaks an era, or let doubt that it does: a contradiction starts a new probe."""
 
 
 class Record(msgspec.Struct):

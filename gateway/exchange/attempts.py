@@ -69,7 +69,7 @@ async def attempt(
     method = exchange.inbound.method.encode("ascii")
     tried: set[str] = set()
     while True:
-        endpoint = pinned or gateway.endpoints.pick(backend)
+        endpoint = pinned or pick(exchange, backend, tried)
         record.endpoint, record.forwarded = endpoint.address, gateway.clock()
         gateway.telemetry.step(record, "forward", endpoint=endpoint.address, headers=headers)
         gateway.endpoints.begin(endpoint)
@@ -79,9 +79,9 @@ async def attempt(
             gateway.endpoints.finish(endpoint, failure.outcome)
             if failure.outcome is not Outcome.UNREACHABLE:
                 raise
-            if pinned is not None or endpoint.address in tried or len(tried) + 1 >= MAX_ATTEMPTS:
-                raise Failed(Outcome.UNREACHABLE, f"no server of mount {record.mount} can be reached") from failure
             tried.add(endpoint.address)
+            if pinned is not None or len(tried) == MAX_ATTEMPTS:
+                raise unreachable(record.mount) from failure
             continue
         except BaseException:
             gateway.endpoints.finish(endpoint, Outcome.CLIENT_LEFT)
@@ -89,3 +89,16 @@ async def attempt(
         record.answered = gateway.clock()
         gateway.telemetry.step(record, "answer", status=answer.status, headers=answer.headers)
         return Call(answer, endpoint, gateway.endpoints)
+
+
+def pick(exchange: Exchange, backend: Backend, tried: set[str]) -> Endpoint:
+    """An endpoint that wasn't tried yet. Raises `Failed` (UNREACHABLE) where none is left, or none was ever known."""
+    try:
+        return exchange.gateway.endpoints.pick(backend, tried)
+    except Failed as failure:
+        raise unreachable(exchange.record.mount, "" if tried else failure.message) from failure
+
+
+def unreachable(mount: str, why: str = "") -> Failed:
+    """503: the client's user reads which of the mounts it is; no address."""
+    return Failed(Outcome.UNREACHABLE, f"no server of mount {mount} can be reached" + (f": {why}" if why else ""))

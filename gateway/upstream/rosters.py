@@ -5,7 +5,7 @@ resolved addresses and of checks.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
@@ -67,18 +67,20 @@ class Rosters:
 
     # ---- the port
 
-    def pick(self, backend: Backend) -> Endpoint:
+    def pick(self, backend: Backend, but_not: Collection[Address] = ()) -> Endpoint:
         roster = self._find(backend)
-        seats = roster.seats
+        seats = list(roster.seats.values())
+        if but_not:
+            seats = [seat for seat in seats if seat.address not in but_not]
         if len(seats) == 1:
-            return next(iter(seats.values()))
+            return seats[0]
         roster.turn += 1
-        index = balancing.choose(roster.standings, roster.turn, self._clock())
+        standings = [seat.standing for seat in seats] if but_not else roster.standings
+        index = balancing.choose(standings, roster.turn, self._clock())
         if index is None:
-            raise Failed(
-                Outcome.UNREACHABLE, f"Backend {backend.name!r} has no address: its host name can't be resolved."
-            )
-        return list(seats.values())[index]
+            message = f"Backend {backend.name!r} has no address: its host name can't be resolved."
+            raise Failed(Outcome.UNREACHABLE, message)
+        return seats[index]
 
     def find(self, backend: Backend, address: Address) -> Endpoint | None:
         return self._find(backend).seats.get(address)
