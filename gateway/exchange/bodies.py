@@ -13,8 +13,10 @@ from gateway.protocol.outcomes import Failed, Outcome
 def check_head(answer: Answer, backend: str) -> None:
     """Raises `Failed` for an answer that is the operator's affair, never the client's."""
     status = answer.status
-    if status < 300:
+    if 200 <= status < 300:
         return
+    if not 200 <= status < 600:
+        raise Failed(Outcome.NONSENSE, f"backend {backend!r} answers with a status that HTTP doesn't have ({status})")
     if status < 400:
         # Nothing is followed: a redirect leads to an address that the configuration doesn't name.
         raise Failed(

@@ -1,6 +1,7 @@
 """Relay of the answer to a legacy `initialize`: read whole, because its head carries the session that it settles."""
 
-from typing import Final
+import contextlib
+from typing import Any, Final
 
 import msgspec
 
@@ -37,7 +38,7 @@ async def relay_initialize(
     if (version := negotiated_version(response)) is not None:
         session = _session_of(backend, call, version, body, principal)
         token = exchange.gateway.seals.seal(encode_session(session), PURPOSE)
-        exchange.record.session = token[:8]
+        exchange.record.session, exchange.record.client_name = token[:8], session.client_name
         headers.append((h.SESSION, token.encode("ascii")))
     await reply(exchange, answer.status, headers, content)
 
@@ -60,18 +61,31 @@ async def _read_stream(exchange: Exchange, call: Call, awaited: set[RequestId]) 
         events += reader.feed(piece)
         check(reader)
     record.outcome, record.rpc_code, record.events = reader.outcome, reader.code, reader.events
-    await answer.next_chunk(END_SECONDS)
+    with contextlib.suppress(Failed):  # it has answered: how it then hangs up is nobody's loss
+        await answer.next_chunk(END_SECONDS)
     record.upstream_ended = exchange.gateway.clock()
-    return b"".join(events), reader.last_message
+    return b"".join(events), reader.last_response
+
+
+class _ClientInfo(msgspec.Struct, frozen=True, gc=False):
+    name: Any = ""
+
+
+class _Params(msgspec.Struct, gc=False):
+    client_info: _ClientInfo = msgspec.field(default=_ClientInfo(), name="clientInfo")
 
 
 class _Initialize(msgspec.Struct, gc=False):
-    params: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+MAX_NAME_CHARACTERS: Final = 64
+"""Of a client's name in the token. It is for the log alone."""
 
 
 def _session_of(backend: Backend, call: Call, version: str, body: bytes, principal: str) -> Session:
     upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
-    params = bytes(msgspec.json.decode(body, type=_Initialize).params)
+    params = _params_of(body)
     return Session(
         mount=backend.mount or "",
         address=call.endpoint.address if upstream_id else "",
@@ -79,4 +93,21 @@ def _session_of(backend: Backend, call: Call, version: str, body: bytes, princip
         principal=principal,
         version=version,
         params=params if len(params) <= MAX_PARAMS_BYTES else b"",
+        client_name=_name_client(params),
     )
+
+
+def _params_of(body: bytes) -> bytes:
+    """The `params` as they stand; empty where only a lenient decoder reads the body (half a surrogate, deep nesting)."""
+    try:
+        return bytes(msgspec.json.decode(body, type=_Initialize).params)
+    except (msgspec.MsgspecError, RecursionError):
+        return b""
+
+
+def _name_client(params: bytes) -> str:
+    try:
+        name = msgspec.json.decode(params, type=_Params).client_info.name
+    except (msgspec.MsgspecError, RecursionError):
+        return ""
+    return name[:MAX_NAME_CHARACTERS] if isinstance(name, str) else ""

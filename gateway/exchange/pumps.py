@@ -91,15 +91,23 @@ class Pump:
             self.outcome = self.reader.outcome
         except Ended as ended:
             self.outcome, self.detail = ended.outcome, ended.message
-            for request_id in sorted(self.reader.awaited, key=str):
-                error = encode_error(ended, self._exchange_id, request_id)
-                await self.hand_over.put(message_event(error))
+            # Cut off after an event id: the client resumes, and an error now would tell it not to.
+            if ended.outcome is not Outcome.BROKEN or not self.reader.is_resumable:
+                await self._put_errors(ended)
         except asyncio.CancelledError:
             self.outcome = Outcome.CLIENT_LEFT
             raise
         finally:
-            self.hand_over.close()
-            self._call.end(self.outcome)
+            self.close()
+
+    def close(self) -> None:
+        """The end, also of a pump that was cancelled before it ran. Harmless when repeated."""
+        self.hand_over.close()
+        self._call.end(self.outcome)
+
+    async def _put_errors(self, ended: Ended) -> None:
+        for request_id in sorted(self.reader.awaited, key=str):
+            await self.hand_over.put(message_event(encode_error(ended, self._exchange_id, request_id)))
 
     async def _read_all(self) -> None:
         answer, reader, put = self._call.answer, self.reader, self.hand_over.put
@@ -108,7 +116,7 @@ class Pump:
                 for event in reader.feed(piece):
                     await put(event)
                 check(reader)
-        if reader.unfinished:
+        if reader.unfinished and not reader.is_resumable:
             raise Failed(Outcome.BROKEN, reader.unfinished)
 
 
@@ -139,6 +147,7 @@ class Pumps:
         task = asyncio.get_running_loop().create_task(pump.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: pump.close())
         if ends_with_client:
             self._standing.add(task)
             return task.cancel

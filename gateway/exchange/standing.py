@@ -21,9 +21,14 @@ class Standing:
         self.is_draining = False
 
     def add(self, task: asyncio.Task[Any]) -> None:
-        """From now on the task is ended by `drain`; it leaves by itself when it is done."""
+        """From now on the task is ended by `drain`; it leaves by itself when it is done.
+
+        While the worker drains a stream is begun and ended: an error instead would make some clients give up.
+        """
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self.is_draining:
+            task.get_loop().call_soon(task.cancel)
 
     def drain(self) -> None:
         """Ends them all, each in its own good order."""

@@ -96,7 +96,8 @@ async def relay_pump(exchange: Exchange, intent: Intent, call: Call, awaited: It
     record.status = 200
     answered = call.answer.headers
     try:
-        client.cut_on_leave()
+        if not intent.is_cut_with_client:
+            client.cut_on_leave()  # follower and exchange, not the pump
         await client.start(
             200, stream_headers(call.answer) + exchange.reply_headers + session_header(exchange, answered)
         )

@@ -56,7 +56,7 @@ def inspect_message(body: bytes) -> Finding | None:
 
 def inspect_messages(body: bytes) -> list[Finding] | None:
     """What each message of a body is, be it one or a batch of them (2025-03-26); None where any is no message."""
-    if body[:1] != b"[":
+    if body.lstrip(b" \t\r\n")[:1] != b"[":
         finding = inspect_message(body)
         return None if finding is None else [finding]
     try:
@@ -92,6 +92,6 @@ def negotiated_version(body: bytes) -> str | None:
     """The protocol version that a response to `initialize` settled on; None where it is an error."""
     try:
         answer = _decode_initialize(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
     return None if answer.result is msgspec.UNSET else answer.result.version

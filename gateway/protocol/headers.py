@@ -80,15 +80,23 @@ def traceparent_of(index: dict[bytes, bytes]) -> bytes | None:
 
 def forwardable(headers: Headers, index: dict[bytes, bytes]) -> Headers:
     """The client's headers that go on to the backend: end-to-end, neither ours to set nor a credential of ours."""
-    if nominated := index.get(b"connection"):
-        also = {token.strip().lower() for token in nominated.split(b",")}
-        return [h for h in headers if h[0] not in NOT_FORWARDED and h[0] not in also]
-    return [h for h in headers if h[0] not in NOT_FORWARDED]
+    nominated = _nominated(headers) if b"connection" in index else ()
+    return [h for h in headers if h[0] not in NOT_FORWARDED and h[0] not in nominated]
 
 
 def relayable(headers: Headers) -> Headers:
     """The backend's headers that go back to the client."""
-    return [h for h in headers if h[0] not in NOT_RELAYED and not h[0].startswith(b"access-control-")]
+    nominated = _nominated(headers)
+    return [
+        h
+        for h in headers
+        if h[0] not in NOT_RELAYED and h[0] not in nominated and not h[0].startswith(b"access-control-")
+    ]
+
+
+def _nominated(headers: Headers) -> set[bytes]:
+    """The headers that `Connection` says are for this hop alone (RFC 9110 §7.6.1), however many lines it has."""
+    return {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
 
 
 def find_header(headers: Headers, name: bytes) -> bytes | None:

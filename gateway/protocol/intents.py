@@ -62,11 +62,12 @@ class _Sessional(msgspec.Struct, frozen=True, gc=False):
 
 
 class Listen(_Sessional, frozen=True, gc=False):
-    pass
+    is_cut_with_client: ClassVar[bool] = True  # nobody else can have its events, and its head may take for ever
 
 
 class Resume(_Sessional, frozen=True, gc=False, kw_only=True):
     last_event_id: bytes
+    is_cut_with_client: ClassVar[bool] = True
 
 
 class End(_Sessional, frozen=True, gc=False):
@@ -76,6 +77,10 @@ class End(_Sessional, frozen=True, gc=False):
 Intent = Send | Listen | Resume | End
 
 ALLOWED_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
+
+
+MODERN_CODES: Final = frozenset({-32601, -32602, -32020, -32021, -32022})
+"""JSON-RPC errors by which only a modern server refuses with a 4xx: whoever sends them speaks it (2026-07-28)."""
 
 
 def classify(http_method: str, index: dict[bytes, bytes], doubled: bytes | None, body: bytes) -> Intent:

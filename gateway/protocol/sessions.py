@@ -25,6 +25,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     principal: str
     version: str  # the protocol version that `initialize` settled on
     params: bytes = b""  # of `initialize`, as JSON; empty where they were too large
+    client_name: str = ""  # what the client called itself then: legacy requests don't say
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -42,5 +43,5 @@ def parse_session(plain: bytes) -> Session | None:
         return None
     try:
         return _decode(plain[1:])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

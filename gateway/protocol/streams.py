@@ -19,7 +19,7 @@ class StreamReader:
 
     `awaited`: ids of requests that this stream has yet to answer. `fault`: why the stream is nonsense; once set, nothing
     more is read. `outcome` and `code`: of the last response. `is_resumable`: an event had an id, so that the client can
-    ask for the rest. `last_message`: the data of the last event that had any.
+    ask for the rest. `last_response`: the data of the last event that answered.
     """
 
     __slots__ = (
@@ -30,7 +30,7 @@ class StreamReader:
         "fault",
         "is_open_ended",
         "is_resumable",
-        "last_message",
+        "last_response",
         "outcome",
     )
 
@@ -43,7 +43,7 @@ class StreamReader:
         self.events = 0
         self.fault = ""
         self.is_resumable = False
-        self.last_message = b""
+        self.last_response = b""
         self.outcome = Outcome.OK
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -80,11 +80,11 @@ class StreamReader:
                 else:
                     self.awaited.discard(finding.id)
                 self.outcome, self.code = finding.outcome, finding.code
+                self.last_response = event.data
         self.events += 1
-        self.last_message = event.data
         return True
 
     @property
     def unfinished(self) -> str:
-        """Why a stream that ended here is cut short; empty where it isn't, or where the client can resume it."""
-        return _BROKEN_OFF if self.awaited and not self.is_resumable else ""
+        """Why a stream that ended here is cut short; empty where it isn't."""
+        return _BROKEN_OFF if self.awaited else ""
