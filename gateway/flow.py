@@ -21,7 +21,7 @@ from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.origins import cors_headers, is_host_allowed, is_origin_allowed, preflight_headers
 from gateway.ports import Client, ClientLeft, Inbound
 from gateway.protocol import headers as h
-from gateway.protocol.intents import ALLOWED_METHODS, End, Intent, Listen, Resume, Send, classify
+from gateway.protocol.intents import ALLOWED_METHODS, MODERN_CODES, End, Intent, Listen, Resume, Send, classify
 from gateway.protocol.outcomes import Denied, Ended, Failed, Outcome, Rejected
 from gateway.protocol.sessions import PURPOSE, Session, parse_session
 from gateway.protocol.versions import MODERN_VERSIONS, Era
@@ -136,6 +136,7 @@ def authorize(exchange: Exchange, backend: Backend, intent: Intent) -> None:
     if session is None or session.mount != backend.mount or session.principal != ANONYMOUS:
         raise unknown_session()  # one answer for all three: which of them it was is nobody's business
     exchange.session = session
+    exchange.record.client_name = session.client_name
 
 
 def unknown_session() -> Rejected:
@@ -203,15 +204,16 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
 
 
 _SPOKEN: Final = frozenset({Outcome.OK, Outcome.TOOL_ERROR})
+_REFUSED: Final = frozenset({400, 404, 405})
 
 
 def observe_era(exchange: Exchange, backend: Backend, intent: Intent, status: int) -> None:
-    """What this answer shows of the backend's eras: news, or a contradiction of what was known."""
+    """What this answer shows of the backend's eras: news, or a doubt about what was known, which a probe will settle."""
     if not intent.opens_era:
         return
-    eras, is_spoken = exchange.gateway.eras, exchange.record.outcome in _SPOKEN
+    eras, record = exchange.gateway.eras, exchange.record
     known = eras.speaks(backend, intent.era)
-    if status == 200 and is_spoken and known is not True:
+    if status == 200 and record.outcome in _SPOKEN and known is not True:
         eras.observe(backend, intent.era, True)
-    elif status in (400, 404, 405) and not is_spoken and known is True:
+    elif status in _REFUSED and record.rpc_code not in MODERN_CODES and known is True:
         eras.observe(backend, intent.era, False)

@@ -60,6 +60,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self.headers = []
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value.strip(b" \t")))  # llhttp leaves the blanks behind a value (RFC 9110 §5.5)
+
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         is_idle = self.cycle is None or self.cycle.response_complete

@@ -56,6 +56,7 @@ def begin(gateway: Gateway, inbound: Inbound, client: Client) -> Exchange:
     request_id = h.request_id_of(index) or trace
     traceparent = h.traceparent_of(index) or f"00-{trace}-{trace[:16]}-00".encode()
     record = Record(request_id, inbound.method, inbound.path, gateway.clock())
+    gateway.telemetry.step(record, "receive", method=inbound.method, path=inbound.path, headers=inbound.headers)
     reply_headers: h.Headers = [(h.REQUEST_ID, request_id.encode("ascii"))]
     return Exchange(gateway, gateway.site, inbound, client, record, index, doubled, traceparent, reply_headers)
 
@@ -64,6 +65,7 @@ async def reply(exchange: Exchange, status: int, headers: h.Headers, body: bytes
     """One whole reply. Raises `ClientLeft`."""
     exchange.record.status = status
     exchange.record.bytes_out = len(body)
+    exchange.gateway.telemetry.step(exchange.record, "reply", status=status, headers=headers)
     await exchange.client.reply(status, headers, body)
 
 

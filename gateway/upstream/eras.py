@@ -92,7 +92,8 @@ class ProbedEras:
             return
         if before is not None:
             known.wanted.set()
-        self._note(backend, era, spoken)
+        if spoken:  # an answer proves that it speaks; that it doesn't, only a probe: any client can provoke a refusal
+            self._note(backend, era, spoken)
 
     # ---- the room's side
 
