@@ -31,6 +31,11 @@ What a flag says stands over MCPGW_... variables, and these over the file. Exit 
 configuration is invalid or a port can't be had.
 """
 
+_NO_FOLDER = (
+    "several workers share their metrics in a folder, and there is no place for one ({}): "
+    "set PROMETHEUS_MULTIPROC_DIR or TMPDIR to a folder that can be written to, or use one worker"
+)
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser(
@@ -73,7 +78,11 @@ def serve(settings: "Settings", reload: "Reload", create: "Create | None" = None
     """Serves what the settings say until told to end; `reload` reads them again. The exit code."""
     from gateway.downstream.listeners import Unavailable
 
-    folder = _share_metrics(settings.workers)
+    try:
+        folder = _share_metrics(settings.workers)
+    except OSError as error:
+        print(f"mcp-gateway: {_NO_FOLDER.format(error)}", file=sys.stderr)
+        return 2
     try:
         listeners, admin_listeners = _listen(settings)
     except Unavailable as unavailable:

@@ -188,6 +188,17 @@ def test_a_busy_port_is_told_in_a_sentence_and_exits_2(config: Path, tmp_path: P
     assert list(tmp_path.glob("mcp-gateway-metrics-*")) == []
 
 
+def test_several_workers_without_a_place_to_share_metrics_are_told_where_to_put_one(
+    config: Path, tmp_path: Path
+) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    with started("--config", config, "--workers", 2, PROMETHEUS_MULTIPROC_DIR=nowhere) as gateway:
+        assert gateway.process.wait(30) == 2
+        gateway.end()
+    assert "Traceback" not in gateway.output
+    assert "set PROMETHEUS_MULTIPROC_DIR or TMPDIR to a folder that can be written to" in gateway.output
+
+
 def test_a_busy_admin_port_names_its_key(config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         config.write_text(CONFIG + f"admin: {{port: {holder.getsockname()[1]}}}\n")
