@@ -78,8 +78,9 @@ class Replica:
 class Fleet:
     """The replicas and their balancer. `url` is where clients go; it says `localhost`, as the conformance suite demands."""
 
-    def __init__(self, replicas: list[Replica], balancer: Child) -> None:
+    def __init__(self, replicas: list[Replica], balancer: Child, config: Path) -> None:
         self.replicas = replicas
+        self._config = config
         self.balancer = balancer
         self.url = balancer.wait_for_line(r"listens at (http://\S+)").group(1)
 
@@ -94,6 +95,12 @@ class Fleet:
     def restart(self, number: int) -> None:
         """Starts a replica that has ended, on the port it had."""
         self.replicas[number].restart()
+
+    def configure(self, config: str) -> None:
+        """Replaces the configuration file that all replicas watch, in one step, as a deploy does."""
+        changed = self._config.with_suffix(".new")
+        changed.write_text(config)
+        changed.replace(self._config)
 
     def shares(self) -> list[int]:
         """How many requests the balancer has sent to each replica."""
@@ -127,7 +134,7 @@ def running_fleet(
         balancer = cleanup.enter_context(
             running([sys.executable, "-m", "tests.fleet.balancer", *ports], name="balancer")
         )
-        fleet = Fleet(started, balancer)
+        fleet = Fleet(started, balancer, file)
         try:
             yield fleet
         except BaseException:
