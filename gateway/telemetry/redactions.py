@@ -5,7 +5,11 @@ Headers are shown in full by an allow-list, because nobody can list all the name
 """
 
 import re
+from collections.abc import Collection
+from itertools import islice
 from typing import Final
+
+import msgspec
 
 SHOWN_HEADERS: Final = frozenset(
     {
@@ -35,6 +39,9 @@ SECRET_WORDS: Final = (
 SHOWN_CHARACTERS: Final = 4
 HIDDEN_CHARACTERS: Final = 12
 """The start of a secret is shown only where at least this much of it stays hidden."""
+
+SHOWN_ITEMS: Final = 16
+"""Of a list: a batch may have thousands of messages."""
 
 LONGEST_TEXT_CHARACTERS: Final = 512
 """Beyond it a value is cut. A line stays short of the 4096 bytes that a pipe takes from several workers unmixed."""
@@ -76,21 +83,33 @@ def redact_headers(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def redact_fact(name: str, value: object) -> object:
-    """The value of a named fact as it may be logged. Bytes are only counted: they are bodies."""
-    if isinstance(value, list) and value and all(_is_header(item) for item in value):
-        return redact_headers(value)
+    """The value of a named fact as it may be logged. Bytes are only counted: they are bodies. Of an object whose fields
+    aren't known, only the type is told: its repr may hold anything."""
     if isinstance(value, bytes | bytearray | memoryview):
         return f"({len(value)} bytes)"
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, list | tuple | set | frozenset | dict | msgspec.Struct):
+        return _redact_inside(name, value)
+    if not isinstance(value, str | BaseException):
+        return f"({type(value).__name__})"
     if any(word in name.lower() for word in SECRET_WORDS):
         return redact(str(value))
-    if isinstance(value, list | tuple | set | frozenset):
-        return [redact_fact(name, item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): redact_fact(str(key), item) for key, item in value.items()}
     text = scrub(str(value))
     return shorten(strip_query(text) if "://" in text and " " not in text else text)
+
+
+def _redact_inside(name: str, value: Collection[object] | msgspec.Struct) -> object:
+    """The same for each thing in it."""
+    if isinstance(value, msgspec.Struct):
+        fields = {field: getattr(value, field) for field in value.__struct_fields__}
+        return {"is": type(value).__name__} | {field: redact_fact(field, inner) for field, inner in fields.items()}
+    if isinstance(value, dict):
+        return {shorten(str(key)): redact_fact(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list) and value and all(_is_header(item) for item in value):
+        return redact_headers(value)
+    shown = [redact_fact(name, inner) for inner in islice(value, SHOWN_ITEMS)]
+    return shown if len(value) <= SHOWN_ITEMS else [*shown, f"… ({len(value)} in all)"]
 
 
 def _is_header(item: object) -> bool:

@@ -8,11 +8,14 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.protocol.intents import Send
 from gateway.protocol.outcomes import Outcome
+from gateway.protocol.versions import Era
 from gateway.telemetry.logs import Logs, join_lines
 from gateway.telemetry.redactions import SHOWN_HEADERS
 from tests.telemetry.records import ENDED, STARTED, make_record
@@ -250,6 +253,51 @@ def test_a_fact_with_a_secret_name_is_redacted(name: str) -> None:
     Logs("info", "json", stream).tell("info", "something", **{name: "abcdefghijklmnop"}, nested={name: "abcdefghij"})
     assert read(stream)[0][name] == "abcd… (16 characters)"
     assert read(stream)[0]["nested"] == {name: "… (10 characters)"}
+
+
+class Inner(msgspec.Struct):
+    method: str
+    params: bytes
+
+
+class Outer(msgspec.Struct):
+    era: Era
+    messages: tuple[Inner, ...]
+    token: str | None
+    last_event_id: bytes
+
+
+class Opaque:
+    def __repr__(self) -> str:
+        return "hunter2"
+
+
+def test_what_a_fact_is_made_of_is_redacted_too() -> None:
+    stream = io.BytesIO()
+    intent = Outer(Era.LEGACY, (Inner("tools/call", b"hunter2"),), "abcdefghijklmnopqrstuvwxyz", b"hunter2")
+    Logs("debug", "json", stream).tell_step(make_record(), "classify", {"intent": intent, "opaque": Opaque()})
+    [line] = read(stream)
+    assert line["intent"] == {
+        "is": "Outer",
+        "era": "legacy",
+        "messages": [{"is": "Inner", "method": "tools/call", "params": "(7 bytes)"}],
+        "token": "abcd… (26 characters)",
+        "last_event_id": "(7 bytes)",
+    }
+    assert line["opaque"] == "(Opaque)"
+
+
+def test_the_real_intent_of_a_request_shows_no_session_token() -> None:
+    stream = io.BytesIO()
+    intent = Send(Era.LEGACY, (), False, "2025-11-25", "hunter2hunter2hunter2hunter2")
+    Logs("debug", "json", stream).tell_step(make_record(), "classify", {"intent": intent})
+    assert b"hunter2" not in stream.getvalue()
+
+
+def test_of_a_long_list_the_start_and_the_length_are_told() -> None:
+    stream = io.BytesIO()
+    Logs("debug", "json", stream).tell_step(make_record(), "classify", {"ids": list(range(1000))})
+    assert read(stream)[0]["ids"] == [*range(16), "… (1000 in all)"]
 
 
 def test_an_address_is_told_without_what_may_be_a_key() -> None:
