@@ -9,7 +9,7 @@ from gateway.exchange.bodies import read_whole
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange, reply
 from gateway.exchange.pipes import SILENCE_SECONDS, check
-from gateway.exchange.streams import SSE, stream_headers
+from gateway.exchange.streams import END_SECONDS, SSE, stream_headers
 from gateway.policy.backends import Backend
 from gateway.protocol import headers as h
 from gateway.protocol.answers import negotiated_version
@@ -17,10 +17,6 @@ from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.sessions import MAX_PARAMS_BYTES, PURPOSE, Session, encode_session
 from gateway.protocol.streams import StreamReader
-
-END_SECONDS: Final = 0.05
-"""How long the end of the stream is waited for after the response: servers close at once, and then the connection can be
-used again; one that doesn't costs no more than a connection."""
 
 
 async def relay_initialize(

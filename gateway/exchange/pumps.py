@@ -74,11 +74,13 @@ class HandOver:
 class Pump:
     """Reads one upstream stream to its end and hands its events over. `outcome` and `detail` tell how it ended."""
 
-    __slots__ = ("_call", "_exchange_id", "detail", "hand_over", "outcome", "reader")
+    __slots__ = ("_call", "_exchange_id", "_first", "detail", "hand_over", "outcome", "reader")
 
-    def __init__(self, call: Call, reader: StreamReader, exchange_id: str) -> None:
+    def __init__(self, call: Call, reader: StreamReader, exchange_id: str, first: list[bytes]) -> None:
+        """`first`: events that the reader has given already."""
         self._call = call
         self._exchange_id = exchange_id
+        self._first = first
         self.reader = reader
         self.hand_over = HandOver()
         self.outcome = Outcome.OK
@@ -111,6 +113,8 @@ class Pump:
 
     async def _read_all(self) -> None:
         answer, reader, put = self._call.answer, self.reader, self.hand_over.put
+        for event in self._first:
+            await put(event)
         while (piece := await answer.next_chunk(SILENCE_SECONDS)) != b"":
             if piece is not None:
                 for event in reader.feed(piece):

@@ -6,11 +6,12 @@ event for each request that is still owed a response, since the HTTP status has 
 
 import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from gateway.exchange.attempts import is_standing
 from gateway.exchange.calls import Call
-from gateway.exchange.exchanges import Exchange, session_header
-from gateway.exchange.pipes import pipe
+from gateway.exchange.exchanges import Exchange, reply, session_header
+from gateway.exchange.pipes import check, pipe
 from gateway.exchange.pumps import Pump, follow
 from gateway.exchange.standing import listen_ended
 from gateway.ports import Answer
@@ -23,6 +24,12 @@ from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.streams import StreamReader
 
 SSE = b"text/event-stream"
+
+PATIENCE_SECONDS: Final = 0.2
+"""How long a legacy call may take and still be answered in one reply. Beyond it the client gets its stream."""
+
+END_SECONDS: Final = 0.05
+"""How long the end of a stream is waited for after its last response: a server that doesn't close costs a connection."""
 
 _REPLACED = frozenset({b"cache-control", b"x-accel-buffering"})
 
@@ -86,18 +93,60 @@ async def end_with_errors(exchange: Exchange, failure: Failed, reader: StreamRea
 
 
 async def relay_pump(exchange: Exchange, intent: Intent, call: Call, awaited: Iterable[RequestId]) -> None:
-    """A legacy stream: the pump reads it to its end, whether or not the client stays to follow."""
-    record, client, gateway = exchange.record, exchange.client, exchange.gateway
+    """A legacy stream. A call that is answered at once is one reply; any other is pumped to its end, come what may."""
     is_post = isinstance(intent, Send)
     reader = StreamReader(exchange.site.limits.event_bytes, awaited, is_open_ended=not is_post)
-    pump = Pump(call.pass_on(), reader, record.request_id)
+    first = await gather(exchange, call, reader) if is_post else []
+    if is_post and not reader.awaited:
+        await relay_gathered(exchange, call, reader, first)
+    else:
+        await relay_following(exchange, call, reader, first, is_post=is_post)
+
+
+async def gather(exchange: Exchange, call: Call, reader: StreamReader) -> list[bytes]:
+    """The events of a call until it is answered, or until it shows that it takes longer. Raises `Failed`.
+
+    That shows in a message that isn't the answer, in a close before it, or in `PATIENCE_SECONDS` without either. As long
+    as nothing was sent, a failure still has an HTTP status of its own.
+    """
+    clock = exchange.gateway.clock
+    until = clock() + PATIENCE_SECONDS
+    events: list[bytes] = []
+    while reader.awaited and not reader.events and (left_seconds := until - clock()) > 0:
+        piece = await call.answer.next_chunk(left_seconds)
+        if piece is None:
+            break
+        if piece == b"":
+            if not reader.is_resumable:
+                raise Failed(Outcome.BROKEN, reader.unfinished)
+            break
+        events += reader.feed(piece)
+        check(reader)
+    return events
+
+
+async def relay_gathered(exchange: Exchange, call: Call, reader: StreamReader, events: list[bytes]) -> None:
+    """The whole stream in one reply of known length, after which the client can use its connection again."""
+    answer = call.answer
+    settle(exchange, reader)
+    exchange.record.upstream_ended = exchange.gateway.clock()
+    headers = stream_headers(answer) + exchange.reply_headers + session_header(exchange, answer.headers)
+    await reply(exchange, 200, headers, b"".join(events))
+    await answer.next_chunk(END_SECONDS)  # servers close right after the answer: then our connection is kept, too
+
+
+async def relay_following(
+    exchange: Exchange, call: Call, reader: StreamReader, first: list[bytes], *, is_post: bool
+) -> None:
+    """The pump reads the stream to its end, whether or not the client stays to follow."""
+    record, client, gateway = exchange.record, exchange.client, exchange.gateway
+    pump = Pump(call.pass_on(), reader, record.request_id, first)
     leave = gateway.pumps.start(pump, ends_with_client=not is_post)
     closed = gateway.telemetry.stream_opened(record, "post" if is_post else "get")
     record.status = 200
     answered = call.answer.headers
     try:
-        if not intent.is_cut_with_client:
-            client.cut_on_leave()  # follower and exchange, not the pump
+        client.cut_on_leave()  # follower and exchange, not the pump
         await client.start(
             200, stream_headers(call.answer) + exchange.reply_headers + session_header(exchange, answered)
         )
