@@ -11,6 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 COMMANDS: Final = (
+    "serve",
+    "demo",
+    "doctor",
     "check",
     "keygen",
     "schema",
