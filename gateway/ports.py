@@ -108,7 +108,10 @@ class Endpoints(Protocol):
     """Which endpoints a backend has now, and how they are."""
 
     def pick(self, backend: Backend, but_not: Collection[Address] = ()) -> Endpoint:
-        """The least loaded healthy endpoint, of those not named. Raises `Failed` (UNREACHABLE) where there is none at all, e.g. before DNS answered."""
+        """The least loaded healthy endpoint, of those not named.
+
+        Raises `Failed` (UNREACHABLE) where there is none at all, e.g. before DNS answered.
+        """
 
     def find(self, backend: Backend, address: Address) -> Endpoint | None:
         """The endpoint of that address while it is still configured or resolved, healthy or not."""

@@ -1,7 +1,7 @@
 """The headers of an upstream request: what the client sent and may be passed on, and what the gateway adds."""
 
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from gateway.policy.backends import Backend
@@ -9,8 +9,6 @@ from gateway.protocol import headers as h
 
 _IDENTITY: Final = (b"accept-encoding", b"identity")
 """A compressed stream can be cut between events only after unpacking it; so none is asked for."""
-
-_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 
 
 @lru_cache(maxsize=4096)
@@ -20,6 +18,8 @@ def is_trusted(peer: str, proxies: tuple[str, ...]) -> bool:
         address = ip_address(peer)
     except ValueError:
         return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:  # of an IPv4 peer, on a dual-stack socket
+        address = address.ipv4_mapped
     return any(address in ip_network(proxy) for proxy in proxies)
 
 
@@ -37,15 +37,15 @@ def upstream_headers(
 ) -> h.Headers:
     """End-to-end headers for the backend, in the client's order, then ours. Nothing here can spoof another's."""
     forwarded = h.forwardable(headers, index)
-    if replaced := _replaced(backend) if backend.headers else None:
-        forwarded = [header for header in forwarded if header[0] not in replaced]
     forwarded += (
         _IDENTITY,
         (h.REQUEST_ID, request_id.encode("ascii")),
         (h.TRACEPARENT, traceparent),
-        *_forwarded(index, peer, scheme, trusted),
+        *_forwarded(headers if trusted else [], index, peer, scheme),
     )
-    if replaced:
+    if backend.headers:
+        replaced = _replaced(backend)
+        forwarded = [header for header in forwarded if header[0] not in replaced]
         forwarded += replaced.items()
     if upstream_session:
         forwarded.append((h.SESSION, upstream_session.encode("latin-1")))
@@ -57,13 +57,19 @@ def _replaced(backend: Backend) -> dict[bytes, bytes]:
     return {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in backend.headers}
 
 
-def _forwarded(index: dict[bytes, bytes], peer: str, scheme: str, trusted: bool) -> h.Headers:
-    """X-Forwarded-*: a trusted proxy's word with the peer appended, else what we saw ourselves."""
-    told_for, told_proto, told_host = (index.get(name) if trusted else None for name in _FORWARDED)
-    here = peer.encode("latin-1")
-    host = told_host or index.get(b"host", b"")
+def _forwarded(told: h.Headers, index: dict[bytes, bytes], peer: str, scheme: str) -> h.Headers:
+    """X-Forwarded-*: a trusted proxy's word (`told`) with the peer appended, else what we saw ourselves."""
+    hops, proto, host = [], scheme.encode("ascii"), index.get(b"host", b"")
+    for name, value in told:
+        # A proxy may append a line of its own where the client sent one (HAProxy does): the last is the nearest's.
+        if name == b"x-forwarded-for":
+            hops.append(value)
+        elif name == b"x-forwarded-proto":
+            proto = value
+        elif name == b"x-forwarded-host":
+            host = value
     return [
-        (b"x-forwarded-for", told_for + b", " + here if told_for else here),
-        (b"x-forwarded-proto", told_proto or scheme.encode("ascii")),
+        (b"x-forwarded-for", b", ".join((*hops, peer.encode("latin-1")))),
+        (b"x-forwarded-proto", proto),
         (b"x-forwarded-host", host),
     ]

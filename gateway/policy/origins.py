@@ -25,10 +25,11 @@ _MAX_AGE_SECONDS: Final = b"600"
 
 
 def host_name(host: bytes) -> str:
-    """The name in a Host header: lower case, without port and without the brackets of an IPv6 address."""
+    """The name in a Host header: lower case, without port and without the brackets of an IPv6 address; "" for nonsense."""
     text = host.decode("latin-1").strip().lower()
     if text.startswith("["):
-        return text[1:].partition("]")[0]
+        name, bracket, port = text[1:].partition("]")
+        return name if bracket and port[:1] in ("", ":") else ""
     return text.partition(":")[0]
 
 
@@ -48,12 +49,22 @@ def is_origin_allowed(site: Site, origin: bytes) -> bool:
         name = urlsplit(text).hostname
     except ValueError:
         return False
-    return name in LOOPBACK_HOSTS and site.hosts >= LOOPBACK_HOSTS
+    return name in LOOPBACK_HOSTS and _serves_loopback_only(site)
+
+
+def _serves_loopback_only(site: Site) -> bool:
+    if site.public_url is not None and urlsplit(site.public_url).hostname not in LOOPBACK_HOSTS:
+        return False  # we listen on loopback behind a proxy that serves the world
+    return site.hosts >= LOOPBACK_HOSTS
+
+
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def _origin_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    """As a browser writes it (RFC 6454 §6.2): lower case, without the scheme's own port."""
+    parts = urlsplit(url.lower())
+    return f"{parts.scheme}://{parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ':'))}"
 
 
 def cors_headers(origin: bytes) -> Headers:
@@ -77,4 +88,5 @@ def preflight_headers(requested: bytes | None) -> Headers:
 
 
 def _is_param(name: str) -> bool:
-    return name.startswith(_PARAM_PREFIX) and name.replace("-", "").replace("_", "").isalnum() and name.isascii()
+    parameter = name.removeprefix(_PARAM_PREFIX)
+    return parameter != name and parameter.isascii() and parameter.replace("-", "").replace("_", "").isalnum()

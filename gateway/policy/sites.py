@@ -57,4 +57,5 @@ def compile_routes(backends: Iterable[Backend]) -> dict[str, Backend]:
             prefix = backend.mount.rstrip("/")
             for path in (prefix, f"{prefix}/", f"{prefix}/mcp", f"{prefix}/mcp/"):
                 routes[path] = backend
+    routes.pop("", None)  # of a mount at the root: no request line has it
     return routes
