@@ -100,6 +100,8 @@ class Worker:
         room.reconcile(settings.site.backends)
         if settings.session_keys != self._settings.session_keys:
             gateway.seals = Keyring(settings.session_keys)
+        if settings.log_level != self._settings.log_level:
+            self._telemetry.change_log_level(settings.log_level)
         gateway.site = settings.site
         self._settings = settings
         self._telemetry.configuration_applied(settings.site.digest)

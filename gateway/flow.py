@@ -85,7 +85,6 @@ def receive(exchange: Exchange) -> Backend:
         mounts = sorted(b.mount for b in site.backends.values() if b.mount) if site.expose_mounts else None
         data = None if mounts is None else {"mounts": mounts}
         raise Rejected(Outcome.NOT_FOUND, "nothing is mounted at this path", data=data)
-    exchange.record.mount, exchange.record.backend = backend.mount or "", backend.name
     return backend
 
 

@@ -1,7 +1,7 @@
 """What the flow needs from the world, as Protocols. The shells implement them; the tests stand fakes at them.
 
-Header lists are `list[tuple[bytes, bytes]]` with lower-case names, in the order of the wire. Times are seconds of the
-event loop's clock. Every method that waits is bounded by a time-out that its docstring names.
+Header lists are `list[tuple[bytes, bytes]]` with lower-case names, in the order of the wire. Times are seconds of
+one monotonic clock, `time.monotonic` in production. Every method that waits is bounded by a time-out that its docstring names.
 """
 
 from collections.abc import Callable, Collection
@@ -149,7 +149,7 @@ class Record(msgspec.Struct):
     request_id: str
     http_method: str
     path: str
-    started: float  # event loop time
+    started: float
     mount: str = ""
     backend: str = ""
     era: str = ""

@@ -79,6 +79,7 @@ async def attempt(
             gateway.endpoints.finish(endpoint, failure.outcome)
             if failure.outcome is not Outcome.UNREACHABLE:
                 raise
+            record.forwarded = 0.0  # it didn't leave
             tried.add(endpoint.address)
             if pinned is not None or len(tried) == MAX_ATTEMPTS:
                 raise unreachable(record.mount) from failure

@@ -56,6 +56,8 @@ def begin(gateway: Gateway, inbound: Inbound, client: Client) -> Exchange:
     request_id = h.request_id_of(index) or trace
     traceparent = h.traceparent_of(index) or f"00-{trace}-{trace[:16]}-00".encode()
     record = Record(request_id, inbound.method, inbound.path, gateway.clock())
+    if (backend := gateway.site.routes.get(inbound.path)) is not None:
+        record.mount, record.backend = backend.mount or "", backend.name
     gateway.telemetry.step(record, "receive", method=inbound.method, path=inbound.path, headers=inbound.headers)
     reply_headers: h.Headers = [(h.REQUEST_ID, request_id.encode("ascii"))]
     return Exchange(gateway, gateway.site, inbound, client, record, index, doubled, traceparent, reply_headers)
