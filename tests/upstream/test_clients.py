@@ -474,7 +474,11 @@ async def test_a_shorter_time_out_binds_on_a_pooled_connection_too(client: Poole
     async with serve(once_then_hold) as server:
         await call(client, backend_at(server.url))
         short = backend_at(server.url, timeouts=Timeouts(WITHIN_SECONDS, 0.05, WITHIN_SECONDS))
-        await failure(call(client, short), Outcome.TIMED_OUT)
+        pool = client._lines["echo"].pools[server.url]
+        waiting = asyncio.ensure_future(call(client, short))
+        await asyncio.sleep(0)
+        assert pool._sweep_seconds == 0.0125
+        await failure(waiting, Outcome.TIMED_OUT)
     assert len(server.peers) == 1
 
 
@@ -639,8 +643,10 @@ async def test_a_backend_that_is_gone_closes_idle_connections_now_and_busy_ones_
         async with asyncio.timeout(WITHIN_SECONDS):
             await server._tasks[1]
         assert not server._tasks[0].done()
+        (retired,) = client._retired
         go_on.set()
         assert await slow == (200, b"hi")
+        assert retired.is_empty
         async with asyncio.timeout(WITHIN_SECONDS):
             await server._tasks[0]
 

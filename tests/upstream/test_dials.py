@@ -60,6 +60,17 @@ async def test_an_address_that_refuses_is_followed_at_once_by_the_next(
         assert not made.getblocking()
 
 
+async def test_once_one_has_answered_no_other_is_tried(open_address: tuple[str, int]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        other.setblocking(False)
+        with await _race([(V4, open_address), (V4, other.getsockname())]) as made:
+            assert made.getpeername() == open_address
+        with pytest.raises(BlockingIOError):
+            other.accept()
+
+
 async def test_when_all_refuse_the_first_refusal_is_told(closed_address: tuple[str, int]) -> None:
     with pytest.raises(ConnectionRefusedError):
         await _race([(V4, closed_address), (V4, closed_address)])
