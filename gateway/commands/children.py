@@ -21,6 +21,8 @@ from gateway.commands import tethers
 END_SECONDS: Final = 5.0
 """For a child to end after SIGTERM; then it is killed."""
 
+_MOMENT_SECONDS: Final = 0.2
+_MOST_MOMENTS: Final = 10
 _TAIL_LINES: Final = 30
 _LINE_BYTES: Final = 1024 * 1024
 
@@ -39,6 +41,7 @@ class Child:
         self.name = name
         self._process = process
         self._tell = tell
+        self._lines = 0
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._printed = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
@@ -52,6 +55,14 @@ class Child:
                 if self._reader.done():
                     raise self.explain_end()
                 await self._printed.wait()
+
+    async def fall_silent(self) -> None:
+        """Returns when nothing was printed for a moment, at the latest after a few: for what is still on its way."""
+        for _ in range(_MOST_MOMENTS):
+            before = self._lines
+            await asyncio.sleep(_MOMENT_SECONDS)
+            if self._lines == before:
+                return
 
     async def wait(self) -> None:
         """Returns when it has ended and all that it printed was told."""
@@ -90,6 +101,7 @@ class Child:
                 continue
             async with self._printed:
                 if line:
+                    self._lines += 1
                     self._tail.append(line.decode("utf-8", "replace").rstrip("\r\n"))
                     self._tell(self.name, self._tail[-1])
                 self._printed.notify_all()

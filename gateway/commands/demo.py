@@ -18,7 +18,7 @@ from gateway.commands.check import align
 if TYPE_CHECKING:
     import httpx2
 
-    from gateway.commands.children import Children
+    from gateway.commands.children import Child, Children
     from gateway.commands.snippets import Urls
     from gateway.commands.trials import Sample, Trial
     from gateway.protocol.versions import Era
@@ -140,19 +140,21 @@ class Demo:
 
     async def _play(self, children: "Children", config: Path) -> None:
         try:
-            await self._start(children, config)
-            await self._try_all(config)
+            gateway = await self._start(children, config)
+            await self._try_all()
+            await gateway.fall_silent()  # so that no line about the trial comes below the table
+            print(render_advice(self._urls, self._origin, config), flush=True)
             self._is_up = True
             await children.run_until_one_ends()
         finally:
             self._is_ending = True
 
-    async def _start(self, children: "Children", config: Path) -> None:
+    async def _start(self, children: "Children", config: Path) -> "Child":
         print("Starting the sample backends and the gateway ...", flush=True)
         try:
             async with asyncio.timeout(START_SECONDS):
                 write_config(config, await self._start_backends(children))
-                await self._start_gateway(children, config)
+                return await self._start_gateway(children, config)
         except TimeoutError:
             raise DemoFailed(
                 f"not all was up within {START_SECONDS:g} s: this machine may be busy, try again"
@@ -163,7 +165,7 @@ class Demo:
         started = {name: await children.start(name, f"backends.{name}", ("--port", "0")) for name in self._samples}
         return {name: (await child.find(r"listens at (\S+)"))[1] for name, child in started.items()}
 
-    async def _start_gateway(self, children: "Children", config: Path) -> None:
+    async def _start_gateway(self, children: "Children", config: Path) -> "Child":
         import httpx2
 
         # Variables that configure the user's own gateway are not meant for this one.
@@ -178,8 +180,9 @@ class Demo:
                         raise gateway.explain_end()
         finally:
             ended.cancel()
+        return gateway
 
-    async def _try_all(self, config: Path) -> None:
+    async def _try_all(self) -> None:
         from gateway.commands.trials import try_server
         from gateway.protocol.versions import Era
 
@@ -191,7 +194,6 @@ class Demo:
         faults = [f"{name}, {era}: {t.fault}" for name, tried in trials.items() for era, t in tried.items() if t.fault]
         if faults:
             raise DemoFailed("\n".join(["not every tool could be called through the gateway:", *faults]))
-        print(render_advice(self._urls, self._origin, config), flush=True)
 
     def _tell(self, name: str, line: str) -> None:
         """A child's line: shown from when the table stands, so that nothing runs through it, to the end."""
