@@ -4,6 +4,7 @@ Nothing else constructs a port's implementation; whoever wants to know what runs
 """
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -82,6 +83,9 @@ class Worker:
                 stack.push_async_callback(_stop, watcher)
             telemetry.configuration_applied(settings.site.digest, changed=False)
             telemetry.worker_started(str(os.getpid()))
+            # What is here now stays. Unfrozen, each full collection walks all of it, 60 MB of SDK and pydantic.
+            gc.collect()
+            gc.freeze()
             yield gateway
             telemetry.draining_started()
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
-from mcp_types import PROTOCOL_VERSION_META_KEY
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, PROTOCOL_VERSION_META_KEY
 from mcp_types.jsonrpc import HEADER_MISMATCH, INVALID_PARAMS, UNSUPPORTED_PROTOCOL_VERSION
 
 from gateway.protocol import headers as h
@@ -168,6 +168,8 @@ def _check_modern(message: Message, is_batch: bool, version: str | None, index: 
         if version is not None and version not in MODERN_VERSIONS:
             raise _unsupported(version)
         return
+    if _agrees(message, version, index):
+        return
     # The SDK's own ladder, so that a client gets word for word what a server on the SDK would tell it.
     body: dict[str, Any] = {
         "method": message.method,
@@ -181,6 +183,19 @@ def _check_modern(message: Message, is_batch: bool, version: str | None, index: 
     verdict = classify_inbound_request(body, headers=named, supported_modern_versions=MODERN_VERSIONS)
     if isinstance(verdict, InboundLadderRejection):
         raise with_request(_from_ladder(verdict), message)
+
+
+def _agrees(message: Message, version: str | None, index: dict[bytes, bytes]) -> bool:
+    """Whether the message passes every rung at a glance. Where it doesn't, or a header is encoded, the ladder decides."""
+    meta, name = message.meta, message.name
+    return (
+        meta is not None
+        and version in MODERN_VERSIONS
+        and meta.get(PROTOCOL_VERSION_META_KEY) == version
+        and CLIENT_CAPABILITIES_META_KEY in meta
+        and _text(index.get(h.METHOD)) == message.method
+        and (name is None or (_text(index.get(h.NAME)) == name and name[:2] != "=?"))
+    )
 
 
 _VERSION: Final = h.VERSION.decode()
