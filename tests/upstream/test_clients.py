@@ -620,6 +620,15 @@ async def test_beyond_its_connections_a_backend_is_overloaded_until_a_call_ends(
         assert await call(client, backend) == (200, b"{}")
 
 
+async def test_connections_still_being_made_count_too(client: PooledClient) -> None:
+    async with serve(always) as server:
+        backend = backend_at(server.url, max_connections=2)
+        results = await asyncio.gather(*(call(client, backend) for _ in range(3)), return_exceptions=True)
+    assert results[:2] == [(200, b"{}"), (200, b"{}")]
+    assert isinstance(results[2], Failed)
+    assert results[2].outcome is Outcome.OVERLOADED
+
+
 # ---- configuration
 
 

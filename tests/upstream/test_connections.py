@@ -201,6 +201,17 @@ def test_reading_pauses_above_the_bound_and_goes_on_when_read(descriptor: int) -
     assert bench.transport.reading
 
 
+def test_the_time_our_own_reader_took_is_not_the_backends_silence(descriptor: int) -> None:
+    bench = Bench(descriptor)
+    answer = bench.begin(timeouts=Timeouts(1.0, 10.0, 1000.0))
+    bench.feed(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 300_000)
+    assert not bench.connection.is_overdue(300.0)
+    bench.loop.now = 300.0
+    asyncio.run(_next(answer))
+    assert not bench.connection.is_overdue(309.9)
+    assert bench.connection.is_overdue(310.0)
+
+
 async def _next(answer: PooledAnswer) -> bytes:
     chunk = await answer.next_chunk(1.0)
     assert chunk is not None

@@ -193,6 +193,29 @@ async def test_a_contradiction_starts_another_probe(client: PooledClient) -> Non
     assert len(answers.methods) == 4
 
 
+async def test_a_backend_that_speaks_nothing_any_more_is_unknown_again(client: PooledClient) -> None:
+    answers = Answers(MODERN_OK, LEGACY_OK)
+    async with serve(answers) as server:
+        eras, backend = eras_with(client), backend_at(server.url)
+        await eras.probe(backend)
+        answers.discover = answers.initialize = (404, {})
+        assert not await eras.probe(backend)
+        assert spoken(eras, backend) == (None, None)
+
+
+async def test_a_watch_stopped_half_way_is_taken_up_by_the_next(client: PooledClient) -> None:
+    answers = Answers((503, {}), (503, {}))
+    async with serve(answers) as server:
+        eras, backend = eras_with(client, pace=Pace(first_pause=WITHIN_SECONDS)), backend_at(server.url)
+        first = asyncio.ensure_future(eras.watch(backend))
+        await until(lambda: len(answers.methods) == 2)
+        first.cancel()
+        answers.discover, answers.initialize = MODERN_OK, LEGACY_OK
+        second = asyncio.ensure_future(eras.watch(backend))
+        await until(lambda: spoken(eras, backend) == (True, True))
+        second.cancel()
+
+
 async def test_an_answer_that_never_comes_shows_nothing(client: PooledClient) -> None:
     async with serve(lambda peer: peer.wait_closed()) as server:
         eras, backend = eras_with(client, pace=Pace(question=0.2)), backend_at(server.url)

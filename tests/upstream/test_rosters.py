@@ -158,3 +158,11 @@ def test_what_an_active_check_shows_counts_whatever_calls_do() -> None:
 def test_an_endpoint_from_elsewhere_is_refused() -> None:
     with pytest.raises(TypeError, match="pick"):
         Rosters(clock=Clock()).begin(parse_endpoint(A))
+
+
+def test_an_address_that_now_belongs_to_another_name_is_another_endpoint() -> None:
+    rosters = Rosters(clock=Clock())
+    backend = backend_at(A, resolve="dns")
+    rosters.fill(backend, [parse_endpoint(A, ip="10.0.0.1")])
+    rosters.fill(backend, [parse_endpoint("http://b:1/mcp", ip="10.0.0.1")])
+    assert rosters.pick(backend).host_header == b"b:1"
