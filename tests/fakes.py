@@ -130,7 +130,7 @@ class FakeAnswer:
         self.headers = headers
         self._whole = b"".join(p for p in pieces if isinstance(p, bytes)) if whole else None
         self._pieces: asyncio.Queue[Piece] = asyncio.Queue()
-        self._has_ended = False
+        self.is_live = live
         self.closed = asyncio.Event()
         self.closings = 0
         self.reads = 0
@@ -157,6 +157,8 @@ class FakeAnswer:
 
     async def next_chunk(self, within_seconds: float) -> bytes | None:
         assert not self.closings, "read after close"
+        if self.was_read_to_end:
+            return b""
         self.reads += 1
         piece = await self._pieces.get()
         if isinstance(piece, Failed):
@@ -191,6 +193,7 @@ class FakeUpstream:
 
     def __init__(self) -> None:
         self.answers: deque[FakeAnswer | Exception] = deque()
+        self.answered: list[FakeAnswer] = []
         self.sent: list[Sent] = []
         self.called = asyncio.Event()
         self.pending: asyncio.Event | None = None
@@ -211,6 +214,7 @@ class FakeUpstream:
         answer = self.answers.popleft()
         if isinstance(answer, Exception):
             raise answer
+        self.answered.append(answer)
         return answer
 
 
@@ -322,6 +326,22 @@ class World:
             clock=lambda: NOW,
             new_trace=lambda: TRACE,
         )
+
+    @property
+    def answered(self) -> list[FakeAnswer]:
+        """The answers given so far."""
+        return self.upstream.answered
+
+    def will_answer(self, *answers: FakeAnswer | Exception) -> "World":
+        """The script: these answers, in turn."""
+        self.upstream.answers.extend(answers)
+        return self
+
+    @property
+    def sent(self) -> Sent:
+        """The one request that was sent."""
+        (sent,) = self.upstream.sent
+        return sent
 
     @property
     def record(self) -> Record:

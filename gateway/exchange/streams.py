@@ -5,6 +5,7 @@ event for each request that is still owed a response, since the HTTP status has 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -96,43 +97,49 @@ async def relay_pump(exchange: Exchange, intent: Intent, call: Call, awaited: It
     """A legacy stream. A call that is answered at once is one reply; any other is pumped to its end, come what may."""
     is_post = isinstance(intent, Send)
     reader = StreamReader(exchange.site.limits.event_bytes, awaited, is_open_ended=not is_post)
-    first = await gather(exchange, call, reader) if is_post else []
-    if is_post and not reader.awaited:
+    first, is_over = await gather(exchange, call, reader) if is_post else ([], False)
+    if is_over:
         await relay_gathered(exchange, call, reader, first)
     else:
         await relay_following(exchange, call, reader, first, is_post=is_post)
 
 
-async def gather(exchange: Exchange, call: Call, reader: StreamReader) -> list[bytes]:
-    """The events of a call until it is answered, or until it shows that it takes longer. Raises `Failed`.
+async def gather(exchange: Exchange, call: Call, reader: StreamReader) -> tuple[list[bytes], bool]:
+    """The events of a call until it is answered, or until it shows that it takes longer; and whether that was all.
 
-    That shows in a message that isn't the answer, in a close before it, or in `PATIENCE_SECONDS` without either. As long
-    as nothing was sent, a failure still has an HTTP status of its own.
+    That shows in a message that isn't the answer, or in `PATIENCE_SECONDS` without one. As long as nothing was sent, a
+    failure still has an HTTP status of its own: raises `Failed`. A stream cut after an event id is all there is: with
+    that id the client resumes.
     """
     clock = exchange.gateway.clock
     until = clock() + PATIENCE_SECONDS
     events: list[bytes] = []
-    while reader.awaited and not reader.events and (left_seconds := until - clock()) > 0:
-        piece = await call.answer.next_chunk(left_seconds)
-        if piece is None:
-            break
-        if piece == b"":
-            if not reader.is_resumable:
+    try:
+        while reader.awaited and not reader.events and (left_seconds := until - clock()) > 0:
+            piece = await call.answer.next_chunk(left_seconds)
+            if piece is None:
+                break
+            if piece == b"":
                 raise Failed(Outcome.BROKEN, reader.unfinished)
-            break
-        events += reader.feed(piece)
-        check(reader)
-    return events
+            events += reader.feed(piece)
+            check(reader)
+    except Failed as failure:
+        if failure.outcome is not Outcome.BROKEN or not reader.is_resumable:
+            raise
+        return events, True
+    return events, not reader.awaited
 
 
 async def relay_gathered(exchange: Exchange, call: Call, reader: StreamReader, events: list[bytes]) -> None:
     """The whole stream in one reply of known length, after which the client can use its connection again."""
     answer = call.answer
+    exchange.record.outcome = reader.outcome
     settle(exchange, reader)
     exchange.record.upstream_ended = exchange.gateway.clock()
     headers = stream_headers(answer) + exchange.reply_headers + session_header(exchange, answer.headers)
     await reply(exchange, 200, headers, b"".join(events))
-    await answer.next_chunk(END_SECONDS)  # servers close right after the answer: then our connection is kept, too
+    with contextlib.suppress(Failed):  # servers close right after the answer: then our connection is kept, too
+        await answer.next_chunk(END_SECONDS)
 
 
 async def relay_following(
@@ -146,7 +153,8 @@ async def relay_following(
     record.status = 200
     answered = call.answer.headers
     try:
-        client.cut_on_leave()  # follower and exchange, not the pump
+        if is_post:  # the others are cut already
+            client.cut_on_leave()  # follower and exchange, not the pump
         await client.start(
             200, stream_headers(call.answer) + exchange.reply_headers + session_header(exchange, answered)
         )
