@@ -1,0 +1,110 @@
+"""Real clients of other people's making find every sample backend through three replicas, and can use it.
+
+Each is a program of its own that prints what it found; `python_sdk2.py` says what that is.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.fleet import Fleet, running_fleet
+from tests.fleet.processes import serving
+from tests.tools.install import MODULES, node, python_of
+
+HERE = Path(__file__).parent
+INSPECTOR = MODULES / "@modelcontextprotocol" / "inspector" / "clients" / "cli" / "build" / "index.js"
+CLIENT_SECONDS = 100
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+
+TOOLS = {
+    "echo": ["ask", "count", "echo", "summarise"],
+    "math": ["add", "divide", "multiply", "statistics"],
+    "weather": ["get_weather", "list_cities"],
+}
+CALLED = {
+    "echo": {"result": "hello"},
+    "math": {"result": 5},
+    "weather": {"city": "Berlin", "month": 7, "temperature": 19.2, "humidity": 76, "condition": "cloudy"},
+}
+ASKED = "The answer is: yes"
+
+CLIENTS = {
+    "Python SDK 2, auto": (["python_sdk2.py", "auto"], MODERN),
+    "Python SDK 2, pinned to 2026-07-28": (["python_sdk2.py", MODERN], MODERN),
+    "Python SDK 2, legacy": (["python_sdk2.py", "legacy"], LEGACY),
+    "Python SDK 1": (["python_sdk1.py"], LEGACY),
+    "FastMCP, auto": (["fastmcp_client.py", "auto"], MODERN),
+    "FastMCP, legacy": (["fastmcp_client.py", "legacy"], LEGACY),
+    "TypeScript SDK 1": (["typescript_sdk1.mjs"], LEGACY),
+    "TypeScript SDK 2, auto": (["typescript_sdk2.mjs", "auto"], MODERN),
+    "TypeScript SDK 2, pinned to 2026-07-28": (["typescript_sdk2.mjs", MODERN], MODERN),
+    "TypeScript SDK 2, legacy": (["typescript_sdk2.mjs", "legacy"], LEGACY),
+}
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    with ExitStack() as cleanup:
+        urls = {name: cleanup.enter_context(serving(f"backends.{name}")) for name in TOOLS}
+        lines = [f"  {name}: {{endpoints: ['{url}']}}" for name, url in urls.items()]
+        yield cleanup.enter_context(running_fleet("\n".join(["backends:", *lines])))
+
+
+def command(script: str, url: str, *modes: str) -> list[str]:
+    """How the script is run: in the environment that has its client."""
+    path = str(HERE / script)
+    if script.endswith(".mjs"):
+        return [str(node()), path, str(MODULES), url, *modes]
+    pythons = {"python_sdk1.py": "mcp1", "fastmcp_client.py": "fastmcp"}
+    python = str(python_of(pythons[script])) if script in pythons else sys.executable
+    return [python, path, url, *modes]
+
+
+def run(arguments: Sequence[str], home: Path) -> Any:
+    """The JSON that the program prints. `home` keeps its hands off the files of whoever runs the tests."""
+    env = {**os.environ, "HOME": str(home), "MCP_CATALOG_PATH": str(home / "catalog.json")}
+    ended = subprocess.run(
+        arguments, cwd=home, env=env, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
+    )
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_real_client_lists_and_calls_tools_and_is_asked(
+    name: str, fleet: Fleet, tmp_path: Path, table: list[str]
+) -> None:
+    (script, *modes), version = CLIENTS[name]
+    before = fleet.shares()
+    row = [f"{name:<40}", version]
+    table.append(f"{' '.join(row)}  failed")
+    found = run(command(script, fleet.url, *modes), tmp_path)
+    assert found == {"tools": TOOLS, "called": CALLED, "asked": ASKED, "version": version}
+    spread = [after - earlier for earlier, after in zip(before, fleet.shares(), strict=True)]
+    assert min(spread) > 0
+    table[-1] = f"{' '.join(row)}  tools of 3 backends, 4 calls, 1 question; requests by replica: {spread}"
+
+
+@pytest.mark.parametrize("era", ["legacy", "auto", "modern"])
+def test_the_inspectors_command_line_lists_and_calls_tools(
+    era: str, fleet: Fleet, tmp_path: Path, table: list[str]
+) -> None:
+    arguments = {"echo": {"text": "hello"}, "math": {"a": 2, "b": 3}, "weather": {"city": "Berlin", "month": 7}}
+    called = {"echo": "echo", "math": "add", "weather": "get_weather"}
+    row = f"{f'MCP Inspector (command line), {era}':<51}"
+    table.append(f"{row}  failed")
+    for backend, tools in TOOLS.items():
+        target = ["--server-url", f"{fleet.url}/{backend}/mcp", "--transport", "http", "--protocol-era", era]
+        inspector = [str(node()), str(INSPECTOR), *target, "--format", "json", "--quiet", "--method"]
+        listed = run([*inspector, "tools/list"], tmp_path)
+        assert sorted(tool["name"] for tool in listed["result"]["tools"]) == tools
+        call = ["tools/call", "--tool-name", called[backend], "--tool-args-json", json.dumps(arguments[backend])]
+        assert run([*inspector, *call], tmp_path)["result"]["structuredContent"] == CALLED[backend]
+    table[-1] = f"{row}  tools of 3 backends, 3 calls"
