@@ -7,7 +7,7 @@ middle of a call mostly arrives at another replica than the call's.
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ MODERN = {"POST 200": 9 * COUNT}
 
 
 @pytest.mark.timeout(600)
-def test_hundreds_of_sessions_of_each_client_are_clean_on_any_replica() -> None:
+def test_hundreds_of_sessions_of_each_client_are_clean_on_any_replica(table: list[str]) -> None:
     python, script = [sys.executable, "-m", "tests.fleet.sessions"], str(Path(__file__).with_name("sessions.mjs"))
     with (
         serving("backends.echo") as echo,
@@ -40,7 +40,7 @@ def test_hundreds_of_sessions_of_each_client_are_clean_on_any_replica() -> None:
         results = {client: finish(process) for client, process in started.items()}
         exchanges = read_exchanges(fleet)
         shares = fleet.shares()
-    show(results, exchanges, shares)
+    table += describe(results, exchanges, shares)
     for client, result in results.items():
         assert result["errors"] == [], client
         assert result["clean"] == COUNT, client
@@ -100,15 +100,16 @@ def count_strays(lines: Sequence[dict[str, Any]]) -> int:
     return sum(call != answer for call, answer in zip(calls, answers, strict=True))
 
 
-def show(results: dict[str, dict[str, Any]], exchanges: Sequence[dict[str, Any]], shares: Sequence[int]) -> None:
+def describe(
+    results: dict[str, dict[str, Any]], exchanges: Sequence[dict[str, Any]], shares: Sequence[int]
+) -> Iterator[str]:
     """The table that a reader of the output looks for."""
-    print(f"\n{'client':<24}{'sessions':>9}{'clean':>7}{'errors':>8}{'requests':>10}")
+    yield f"{'client':<24}{'sessions':>9}{'clean':>7}{'errors':>8}{'requests':>10}"
     for client, result in results.items():
         requests = sum(result["statuses"].values())
-        print(f"{client:<24}{COUNT:>9}{result['clean']:>7}{len(result['errors']):>8}{requests:>10}")
-    legacy = group_sessions(exchanges)
-    spread = sum(len({line["replica"] for line in lines}) == 3 for lines in legacy.values())
-    print(f"requests by replica: {list(shares)}; legacy sessions served by all three: {spread} of {len(legacy)}")
-    print(
-        f"answers by another replica than their call's: {sum(map(count_strays, legacy.values()))} of {2 * len(legacy)}"
-    )
+        yield f"{client:<24}{COUNT:>9}{result['clean']:>7}{len(result['errors']):>8}{requests:>10}"
+    legacy = group_sessions(exchanges).values()
+    spread = sum(len({line["replica"] for line in lines}) == 3 for lines in legacy)
+    strays = sum(map(count_strays, legacy))
+    yield f"requests by replica: {list(shares)}; legacy sessions served by all three: {spread} of {len(legacy)}"
+    yield f"answers that came by another replica than their call's: {strays} of {2 * len(legacy)}"

@@ -80,7 +80,9 @@ async def open_slowly(port: int, request: dict[str, Any]) -> tuple[asyncio.Strea
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 @proves("RELAY-5")
-async def test_a_client_that_does_not_read_makes_the_backend_wait_and_then_gets_all(stage: Stage, era: str) -> None:
+async def test_a_client_that_does_not_read_makes_the_backend_wait_and_then_gets_all(
+    stage: Stage, era: str, table: list[str]
+) -> None:
     replica = stage.fleet.replicas[0]
     request = (modern if era == "modern" else legacy)("tools/call", {"name": "big"})
     before = read_memory(replica)
@@ -98,7 +100,10 @@ async def test_a_client_that_does_not_read_makes_the_backend_wait_and_then_gets_
                 highest = max(highest, read_memory(replica))
     finally:
         writer.close()
-    print(f"\n{era}: {stuck - before >> 10} KiB more while stuck, {highest - before >> 10} KiB at most")
+    stuck_kib, highest_kib = (stuck - before) >> 10, (highest - before) >> 10
+    table.append(
+        f"200 MiB to a {era} client that doesn't read: {stuck_kib} KiB more memory, then {highest_kib} KiB at most"
+    )
     assert stage.sent == EVENTS
     assert received > TOTAL_BYTES
     assert b'"result": {"done": true}' in tail
