@@ -65,13 +65,14 @@ class Application:
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        stage = "startup"
         try:
             async with self._lifespan() as self.gateway:
+                stage = "shutdown"
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 self.gateway = None
         except Exception as error:
-            stage = "shutdown" if self.gateway is None else "startup"
             await send({"type": f"lifespan.{stage}.failed", "message": f"{type(error).__name__}: {error}"})
             raise
         await send({"type": "lifespan.shutdown.complete"})

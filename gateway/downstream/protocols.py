@@ -1,11 +1,12 @@
 """uvicorn's HTTP protocol with what a gateway needs of its connections besides.
 
-A bound on heads; dead peers found out; and plain requests to a mount are served by `direct`, past ASGI. All others,
-and whatever is pipelined behind a request that is still being answered, go uvicorn's own way to the same flow.
+A bound on heads, in bytes and seconds; clients that left found out; and plain requests to a mount are served by `direct`,
+past ASGI. All others, and whatever is pipelined behind a request that is still being answered, go uvicorn's own way to
+the same flow.
 """
 
 import socket
-from asyncio import BaseTransport, Transport
+from asyncio import BaseTransport, TimerHandle, Transport
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,7 +16,15 @@ from gateway.downstream.direct import DirectClient, is_plain
 from gateway.ports import Inbound
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Of a request's head. Session tokens are below 2 KiB, real heads below 8 KiB; llhttp itself has no bound. Beyond: 431."""
+"""Of a request's head, as of trailers. Session tokens are below 2 KiB, real heads below 8 KiB; llhttp itself has no bound.
+Beyond: 431."""
+
+HEAD_SECONDS: Final = 30.0
+"""For a head that has begun to arrive whole, or for the first one to begin. Beyond: the connection ends."""
+
+LINGER_SECONDS: Final = 2.0
+"""A refused connection is read on for as long, and dropped what comes: closed at once, with bytes unread, it would be
+reset, and a client that is still sending would never see why (RFC 9112 §9.6)."""
 
 KEEPALIVE_SECONDS: Final = 30
 USER_TIMEOUT_MILLISECONDS: Final = 60_000
@@ -28,39 +37,79 @@ _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-le
 class GatewayProtocol(HttpToolsProtocol):
     """Give it to uvicorn as `http=`."""
 
-    _head_bytes = 0
+    _is_deaf = False  # refused: nothing is heard any more
     _is_in_head = True
+    _is_in_message = False
     _direct: DirectClient | None = None  # the request whose body is being read, if it is one of `direct`'s
+    _framing_bytes = 0  # that came since the last byte of a body, or the last message
+    _head_timer: TimerHandle | None = None
+    _unanswered: tuple[Any, ...] = ()  # cycles that others are pipelined behind
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast("Transport", transport))
         if (connection := transport.get_extra_info("socket")) is not None:
             find_dead_peers(connection)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._await_no_head()
+        for cycle in self._unanswered:  # uvicorn itself tells only the last request of those that are under way
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self._ends_head(data):
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
-                return
+        if self._is_deaf:
+            return
+        self._framing_bytes += len(data)
+        if self._is_in_head and self._framing_bytes > MAX_HEAD_BYTES and not self._ends_head(data):
+            self._refuse_head()
+            return
         super().data_received(data)
-        if self._direct is not None:
+        if self._is_in_head:
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+        elif self._direct is not None:
             self._direct.await_body()
+        if self._is_in_message and not self._is_in_head and self._framing_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()  # trailers, or chunk extensions, without end
 
     def _ends_head(self, data: bytes) -> bool:
         """Whether the head ends in these bytes, so that most of them are body and the head is small enough."""
         end = data.find(b"\r\n\r\n")
-        return end >= 0 and self._head_bytes - len(data) + end <= MAX_HEAD_BYTES
+        return end >= 0 and self._framing_bytes - len(data) + end <= MAX_HEAD_BYTES
+
+    def _refuse_head(self) -> None:
+        """431, where there is no reply under way that it would run into; and the end of the connection."""
+        self._await_no_head()
+        self._is_deaf = True
+        is_idle = self.cycle is None or self.cycle.response_complete or self._direct is not None
+        if is_idle and self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.write_eof()
+            self._head_timer = self.loop.call_later(LINGER_SECONDS, self._hang_up)
+        else:
+            self.transport.close()
+
+    def _hang_up(self) -> None:
+        self.transport.close()
+
+    def _await_no_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def on_message_begin(self) -> None:
-        self._is_in_head = True
-        self._head_bytes = 0
+        self._is_in_head = self._is_in_message = True
+        self._framing_bytes = 0
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_head:
+            return  # a trailer: whoever filters headers in front of us doesn't look there (RFC 9110 §6.5.1)
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -68,6 +117,9 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
+        self._framing_bytes = 0
+        if self._head_timer is not None:
+            self._await_no_head()
         is_idle = self.cycle is None or self.cycle.response_complete
         if is_idle and not self.expect_100_continue and is_plain(self.parser, self.url) and self._begin_direct():
             return
@@ -76,6 +128,8 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
+        if not is_idle:
+            self._unanswered = (*(c for c in self._unanswered if not c.response_complete), self.cycle)
         super().on_headers_complete()
 
     def _begin_direct(self) -> bool:
@@ -98,12 +152,14 @@ class GatewayProtocol(HttpToolsProtocol):
         return True
 
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         if self._direct is not None:
             self._direct.take(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._is_in_message = False
         if (direct := self._direct) is not None:
             self._direct = None
             direct.serve()
