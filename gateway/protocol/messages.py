@@ -2,19 +2,19 @@
 
 Two readers of the same bytes must not understand two different messages: a policy checked here on one `name` while the
 backend acts on another would be no policy. So a body whose deciding keys stand twice, or in a variant that some parser
-takes for the key (Go's folds case), is refused. The fast path proves the opposite with byte counts: each deciding key
-occurs as often as it was found, and no key can hide in an escape. Where it can't prove that, the slow path reads every key.
+takes for the key (Go's folds case), is refused. `envelopes` proves the opposite by counting; where it can't, `objects`
+reads every key.
 """
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, cast
 
 import msgspec
 from mcp.shared.inbound import NAME_BEARING_METHODS
-from mcp_types import CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+from mcp_types import CLIENT_INFO_META_KEY
 
+from gateway.protocol.envelopes import ABSENT, UNSET, decode_envelope, is_unambiguous
 from gateway.protocol.objects import ENVELOPE_KEYS, META_KEYS, PARAMS_KEYS, Pairs, load_pairs, plain, take_unique
 from gateway.protocol.outcomes import Outcome, Rejected
 
@@ -52,37 +52,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         return name if isinstance(name, str) else ""
 
 
-_UNSET: Final = msgspec.UNSET
-_ABSENT: Final = msgspec.Raw(b"")
-
-
-class _Params(msgspec.Struct, gc=False):
-    name: Any = _UNSET
-    uri: Any = _UNSET
-    meta: msgspec.Raw = msgspec.field(default=_ABSENT, name="_meta")
-    arguments: msgspec.Raw = _ABSENT
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    jsonrpc: Any = _UNSET
-    id: Any = _UNSET
-    method: Any = _UNSET
-    params: _Params | msgspec.UnsetType = _UNSET
-    result: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-
-
-_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
-
-_VERSION_KEY: Final = f'"{PROTOCOL_VERSION_META_KEY}"'.encode()
-_ANY_VERSION_KEY: Final = _VERSION_KEY.lower()
-
-# An escape that can spell a letter of a deciding key, or one of the two letters that fold to one (ſ to s, the Kelvin sign to k).
-_HIDING_ESCAPE: Final = re.compile(rb"\\u(?:00[4-7]|017[fF]|212[aA])")
-_FOLDING_LETTERS: Final = ("\u017f".encode(), "\u212a".encode())
 
 
 def parse_messages(body: bytes) -> tuple[tuple[Message, ...], bool]:
@@ -106,92 +78,30 @@ def parse_messages(body: bytes) -> tuple[tuple[Message, ...], bool]:
 
 def parse_message(body: bytes) -> Message:
     """One JSON-RPC message. Raises `Rejected` as `parse_messages` does."""
-    is_ascii = _check_encoding(body)
+    folds = _check_encoding(body)
     try:
-        envelope = _decode_envelope(body)
+        envelope = decode_envelope(body)
         params = envelope.params
-        meta = b"" if params is _UNSET or params.meta is _ABSENT else bytes(memoryview(params.meta))
-        if not _is_unambiguous(body, envelope, meta, is_ascii):
+        meta = b"" if params is UNSET or params.meta is ABSENT else bytes(memoryview(params.meta))
+        if folds or not is_unambiguous(body, envelope, meta):
             return _parse_exactly(body)
-        fields = None if params is _UNSET else {"name": params.name, "uri": params.uri}
+        fields = None if params is UNSET else {"name": params.name, "uri": params.uri}
         understood = _decode_any(meta) if meta else None
     except (msgspec.MsgspecError, RecursionError):
         return _parse_exactly(body)
-    has_result, has_error = envelope.result is not _ABSENT, envelope.error is not _ABSENT
+    has_result, has_error = envelope.result is not ABSENT, envelope.error is not ABSENT
     return _build(envelope.jsonrpc, envelope.id, envelope.method, has_result, has_error, fields, understood)
 
 
 def _check_encoding(body: bytes) -> bool:
-    """Whether the body is ASCII. Raises `Rejected` where it isn't even UTF-8."""
+    """Whether a letter in it folds to one of ASCII (ſ to s, the Kelvin sign to k). Raises `Rejected` where it isn't UTF-8."""
     if body.isascii():
-        return True
+        return False
     try:
-        body.decode("utf-8")
+        text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Rejected(Outcome.PARSE_ERROR, "the body is not UTF-8") from error
-    return False
-
-
-def _is_unambiguous(body: bytes, envelope: _Envelope, meta: bytes, is_ascii: bool) -> bool:
-    """Whether byte counts alone prove that every deciding key stands once, spelt exactly."""
-    if b"\\" in body and _HIDING_ESCAPE.search(body):
-        return False
-    if not is_ascii and any(letter in body for letter in _FOLDING_LETTERS):
-        return False
-    rest, params, result, error = body, envelope.params, envelope.result, envelope.error
-    found = (envelope.jsonrpc is not _UNSET) + (envelope.id is not _UNSET) + (envelope.method is not _UNSET)
-    if params is not _UNSET:
-        found += 1 + (params.name is not _UNSET) + (params.uri is not _UNSET)
-        if params.arguments is not _ABSENT:
-            rest = _cut(rest, params.arguments)
-        if meta:
-            found += 1
-            # Its one deciding key has a slash and dots, which can be escaped too: no backslash at all, then.
-            if b"\\" in meta or meta.count(_VERSION_KEY) != meta.lower().count(_ANY_VERSION_KEY):
-                return False
-            if meta.count(_VERSION_KEY) > 1:
-                return False
-            rest = _cut(rest, params.meta)
-    if result is not _ABSENT:
-        found, rest = found + 1, _cut(rest, result)
-    if error is not _ABSENT:
-        found, rest = found + 1, _cut(rest, error)
-    return _count_keys(rest.lower()) == found
-
-
-def _count_keys(rest: bytes) -> int:
-    """How often all deciding keys stand here. Each that was found stands at least once: an equal sum says once each."""
-    count = rest.count
-    return (
-        count(b'"jsonrpc"')
-        + count(b'"id"')
-        + count(b'"method"')
-        + count(b'"params"')
-        + count(b'"name"')
-        + count(b'"uri"')
-        + count(b'"_meta"')
-        + count(b'"result"')
-        + count(b'"error"')
-    )
-
-
-_NEEDLE_BYTES: Final = 64  # enough to find the place; a needle of a megabyte costs a millisecond to prepare
-
-
-def _cut(body: bytes, value: msgspec.Raw) -> bytes:
-    """`body` without one occurrence of the JSON object `value`; unchanged where that can't be told cheaply.
-
-    Any occurrence of the same bytes will do, since only counts are taken afterwards. A comma stays in its place, so that
-    no key can come about at the seam; an object begins and ends with a brace, so none is cut in two.
-    """
-    view = memoryview(value)
-    needle = bytes(view[:_NEEDLE_BYTES])
-    if needle[:1] != b"{":
-        return body
-    start = body.find(needle)
-    if start < 0 or not body.startswith(view, start):
-        return body
-    return body[:start] + b"," + body[start + len(view) :]
+    return "\u017f" in text or "\u212a" in text
 
 
 def _parse_exactly(body: bytes) -> Message:
@@ -210,8 +120,8 @@ def _parse_exactly(body: bytes) -> Message:
         raise Rejected(Outcome.INVALID_REQUEST, "`params` must be an object")
     message = _build(
         envelope.get("jsonrpc"),
-        envelope.get("id", _UNSET),
-        envelope.get("method", _UNSET),
+        envelope.get("id", UNSET),
+        envelope.get("method", UNSET),
         "result" in envelope,
         "error" in envelope,
         fields,
@@ -232,7 +142,7 @@ def _check_sayable(message: Message) -> None:
 
 
 def _is_id(value: Any) -> bool:
-    return value is _UNSET or (isinstance(value, int | str) and not isinstance(value, bool))
+    return value is UNSET or (isinstance(value, int | str) and not isinstance(value, bool))
 
 
 def _build(
@@ -250,17 +160,17 @@ def _build(
     if not _is_id(message_id) and not (message_id is None and has_error):
         # A null id is an error's only, about what couldn't be read (JSON-RPC 2.0 §5).
         raise Rejected(Outcome.INVALID_REQUEST, "`id` must be a string or an integer")
-    if method is _UNSET:
-        if has_result == has_error or message_id is _UNSET:
+    if method is UNSET:
+        if has_result == has_error or message_id is UNSET:
             raise Rejected(Outcome.INVALID_REQUEST, "the body is neither a request, nor a notification, nor a response")
         return Message(Kind.RESPONSE, message_id, is_error=has_error)
     if not isinstance(method, str) or has_result or has_error:
         raise Rejected(Outcome.INVALID_REQUEST, "`method` must be a string, and a request has no `result` or `error`")
-    kind = Kind.NOTIFICATION if message_id is _UNSET else Kind.REQUEST
+    kind = Kind.NOTIFICATION if message_id is UNSET else Kind.REQUEST
     name = params.get(NAME_BEARING_METHODS.get(method, "")) if params else None
     return Message(
         kind,
-        None if message_id is _UNSET else message_id,
+        None if message_id is UNSET else message_id,
         method,
         name if isinstance(name, str) else None,
         cast("dict[str, Any]", meta) if isinstance(meta, dict) else None,
