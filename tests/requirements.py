@@ -74,7 +74,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "RELAY-4": Requirement(f"{_2025_11}#sending-messages-to-the-server", "A 202 stays a 202 without a body."),
     "RELAY-5": Requirement(GATEWAY, "A slow client makes the backend wait; memory doesn't grow."),
     "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
-    "LEAVE-2": Requirement(f"{_2025_11}#sending-messages-to-the-server", "A legacy client that leaves cancels nothing."),
+    "LEAVE-2": Requirement(
+        f"{_2025_11}#sending-messages-to-the-server", "A legacy client that leaves cancels nothing."
+    ),
     "LEAVE-3": Requirement(GATEWAY, "A GET stream ends with its client, and with the worker."),
     "FAIL-1": Requirement(GATEWAY, "No endpoint reachable: 503, Retry-After, and the mount's name."),
     "FAIL-2": Requirement(GATEWAY, "A message reaches a backend at most once, unless no byte was sent."),
@@ -89,11 +91,15 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "LIM-1": Requirement(GATEWAY, "A body too large is 413, one too slow 408; the connection ends in order."),
     # Connections
     "NET-1": Requirement("https://www.rfc-editor.org/rfc/rfc6585#section-5", "An endless head gets 431."),
-    "NET-2": Requirement("https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2", "Pipelined requests: answered in order."),
+    "NET-2": Requirement(
+        "https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2", "Pipelined requests: answered in order."
+    ),
     "NET-3": Requirement(GATEWAY, "A client that disconnects is noticed, whatever is under way."),
     "NET-4": Requirement(GATEWAY, "A half-sent body is forwarded to nobody."),
     "NET-5": Requirement(GATEWAY, "A trailer is never read as a header."),
-    "APP-1": Requirement("https://asgi.readthedocs.io/en/latest/specs/lifespan.html", "Start-up and shutdown are told."),
+    "APP-1": Requirement(
+        "https://asgi.readthedocs.io/en/latest/specs/lifespan.html", "Start-up and shutdown are told."
+    ),
     "APP-2": Requirement(GATEWAY, "Reserved paths are the operators', all others the flow's."),
 }
 
