@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.fleet.fleet import Fleet, Replica, fetch
@@ -49,9 +50,19 @@ async def wait_until(is_so: Callable[[], bool], what: str) -> None:
         raise AssertionError(f"waited in vain until {what}") from None
 
 
-def count_descriptors(replica: Replica) -> int:
-    """Open files and sockets of the replica's process."""
-    return len(list(Path(f"/proc/{replica.child.process.pid}/fd").iterdir()))
+def count_sockets(replica: Replica) -> int:
+    """Open sockets of the replica, all its workers together."""
+    parent = replica.child.process.pid
+    workers = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sum(map(_count_sockets, (parent, *workers)))
+
+
+def _count_sockets(pid: int | str) -> int:
+    count = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            count += str(descriptor.readlink()).startswith("socket:")
+    return count
 
 
 def read_memory(replica: Replica) -> int:

@@ -128,6 +128,23 @@ async def test_changes_of_a_resource_arrive_on_the_get_stream(stage: Stage, http
     assert ended.status_code == 200
 
 
+async def test_a_get_stream_that_is_dropped_can_be_opened_again_by_any_replica(
+    stage: Stage, http: httpx2.AsyncClient
+) -> None:
+    session = await open_session(http, stage.echo_url)
+    await http.post(stage.echo_url, **legacy("resources/subscribe", {"uri": "echo://last"}, session=session))
+    for number in range(10):
+        # The backend takes one at a time, and answers 409 until it has noticed that the last one is gone.
+        async with (
+            asyncio.timeout(WITHIN_SECONDS),
+            http.stream("GET", stage.echo_url, headers=legacy_headers(session)) as stream,
+        ):
+            assert stream.status_code == 200
+            echo = {"name": "echo", "arguments": {"text": str(number)}}
+            await http.post(stage.echo_url, **legacy("tools/call", echo, session=session))
+            assert (await anext(read_events(stream)))["params"] == {"uri": "echo://last"}
+
+
 async def test_an_answer_to_the_server_arrives_whichever_replica_it_comes_by(
     stage: Stage, http: httpx2.AsyncClient
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.fleet.figures import count_descriptors, read_metric, wait_for_metric, wait_until
+from tests.fleet.figures import count_sockets, read_metric, wait_for_metric, wait_until
 from tests.fleet.fleet import Fleet, running_fleet
 from tests.fleet.requests import legacy, legacy_headers, modern, open_http, open_session
 from tests.fleet.scripted import Call, Scripted, scripted
@@ -75,15 +75,15 @@ async def test_streams_that_were_dropped_leave_nothing_behind(stage: Stage, kind
         request = request | {"headers": legacy_headers(session)}
     # Connections that are kept alive come and go by themselves: no more than these few were there.
     await read_metric(replica, STREAMS)
-    before = count_descriptors(replica)
+    before = count_sockets(replica)
     async with open_http(limits=httpx2.Limits(max_connections=None)) as http, AsyncExitStack() as streams:
         for _ in range(COUNT):
             answer = await streams.enter_async_context(http.stream(url=stage.url, **request))
             assert answer.status_code == 200
         assert await read_metric(replica, STREAMS, kind=kind.split()[-1]) == COUNT
-        assert count_descriptors(replica) >= 2 * COUNT
+        assert count_sockets(replica) >= 2 * COUNT
     await wait_for_metric(stage.fleet, 0, STREAMS)
     stage.may_end.set()
     await wait_for_metric(stage.fleet, 0, "mcp_gateway_in_flight_exchanges")
     await wait_until(lambda: len(stage.backend.connections) <= 1, "the backend is rid of them")
-    await wait_until(lambda: count_descriptors(replica) <= before + 2, "the replica is rid of them")
+    await wait_until(lambda: count_sockets(replica) <= before + 2, "the replica is rid of them")
