@@ -19,7 +19,7 @@ from tests.fleet.processes import serving
 from tests.tools.install import MODULES, node, python_of
 
 HERE = Path(__file__).parent
-INSPECTOR = MODULES / "@modelcontextprotocol" / "inspector" / "clients" / "cli" / "build" / "index.js"
+CLI = MODULES / "@modelcontextprotocol" / "inspector" / "clients" / "cli" / "build" / "index.js"
 CLIENT_SECONDS = 100
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 
@@ -102,7 +102,7 @@ def test_the_inspectors_command_line_lists_and_calls_tools(
     table.append(f"{row}  failed")
     for backend, tools in TOOLS.items():
         target = ["--server-url", f"{fleet.url}/{backend}/mcp", "--transport", "http", "--protocol-era", era]
-        inspector = [str(node()), str(INSPECTOR), *target, "--format", "json", "--quiet", "--method"]
+        inspector = [str(node()), str(CLI.resolve()), *target, "--format", "json", "--quiet", "--method"]
         listed = run([*inspector, "tools/list"], tmp_path)
         assert sorted(tool["name"] for tool in listed["result"]["tools"]) == tools
         call = ["tools/call", "--tool-name", called[backend], "--tool-args-json", json.dumps(arguments[backend])]
