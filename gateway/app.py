@@ -15,13 +15,19 @@ from importlib.metadata import PackageNotFoundError, version
 from gateway.downstream.applications import Application
 from gateway.downstream.operations import DRAINING, BackendState, build_operations, build_probes
 from gateway.exchange.exchanges import Gateway
+from gateway.exchange.owners import Alone, Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
+from gateway.policy.streams import Owner
+from gateway.ports import EventLog, Heartbeats
 from gateway.protocol.versions import Era
 from gateway.settings.problems import ConfigurationInvalid
 from gateway.settings.settings import Settings, restart_needed
 from gateway.settings.watches import watch
+from gateway.state.memory_logs import MemoryLog
+from gateway.state.rooms import HEARTBEAT_SECONDS, RedisRoom
 from gateway.state.seals import Keyring
+from gateway.state.targets import parse_target
 from gateway.telemetry.logs import Logs
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.reports import Telemetry
@@ -65,17 +71,21 @@ class Worker:
             standing = Standing()
             pumps = Pumps(standing)
             stack.push_async_callback(pumps.close)
+            keyring = Keyring(settings.session_keys)
+            log, owners = await self._remember(stack, keyring)
             gateway = Gateway(
                 site=settings.site,
                 upstream=room.client,
                 endpoints=room.endpoints,
                 eras=room.eras,
-                seals=Keyring(settings.session_keys),
+                seals=keyring,
                 telemetry=telemetry,
                 pumps=pumps,
                 standing=standing,
                 clock=time.monotonic,
                 new_trace=new_trace,
+                log=log,
+                owners=owners,
             )
             self._gateway, self._room = gateway, room
             if self._reload is not None:
@@ -88,6 +98,24 @@ class Worker:
             gc.freeze()
             yield gateway
             telemetry.draining_started()
+
+    async def _remember(self, stack: AsyncExitStack, keyring: Keyring) -> tuple[EventLog | None, Owners | None]:
+        """Where streams are logged: Redis, or this process's own memory where it is the only one."""
+        settings, me = self._settings, Owner(new_trace())
+        heartbeats: Heartbeats = Alone()
+        log: EventLog
+        match settings.redis:
+            case "none":
+                return None, None
+            case "memory":
+                log = MemoryLog()
+            case url:
+                room = RedisRoom(parse_target(url), keyring, witness=self._telemetry)
+                await stack.enter_async_context(room)
+                log, heartbeats = room.log, room.heartbeats
+        owners = Owners(heartbeats, me, HEARTBEAT_SECONDS, time.monotonic)
+        stack.push_async_callback(_stop, asyncio.create_task(owners.run()))
+        return log, owners
 
     async def _follow_configuration(self, gateway: Gateway, room: UpstreamRoom, reload: Reload) -> None:
         async with aclosing(watch(self._settings, reload)) as changes:

@@ -16,11 +16,13 @@ from gateway.exchange.bodies import check_head, relay_whole
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
+from gateway.exchange.resumes import relay_resume
 from gateway.exchange.streams import SSE, relay_pipe, relay_pump
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.origins import cors_headers, is_host_allowed, is_origin_allowed, preflight_headers
 from gateway.ports import Client, ClientLeft, Inbound
 from gateway.protocol import headers as h
+from gateway.protocol.cursors import EventId, parse_event_id
 from gateway.protocol.intents import ALLOWED_METHODS, MODERN_CODES, End, Intent, Listen, Resume, Send, classify
 from gateway.protocol.outcomes import Denied, Ended, Failed, Outcome, Rejected
 from gateway.protocol.sessions import PURPOSE, Session, parse_session
@@ -44,6 +46,9 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         intent = understand(exchange, body)
         authorize(exchange, backend, intent)
         endpoint = route(exchange, backend, intent)
+        if (event_id := find_logged(exchange, intent)) is not None:
+            await relay_resume(exchange, event_id)
+            return
         if intent.is_cut_with_client:
             client.cut_on_leave()
         call = await forward(exchange, backend, endpoint, intent, body)
@@ -173,6 +178,13 @@ def check_era(exchange: Exchange, backend: Backend, intent: Intent) -> None:
     raise Rejected(Outcome.ERA_MISMATCH, message, data={"supported": list(MODERN_VERSIONS)})
 
 
+def find_logged(exchange: Exchange, intent: Intent) -> EventId | None:
+    """The event of our own log from which on a client resumes; None for any other request, or a backend's event id."""
+    if not isinstance(intent, Resume) or exchange.gateway.log is None:
+        return None
+    return parse_event_id(intent.last_event_id.decode("latin-1"))
+
+
 async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call, body: bytes) -> None:
     """Gives the client what the backend answered. The call is ended here, or by the pump that it was passed on to."""
     record, answer = exchange.record, call.answer
@@ -187,7 +199,7 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
             case Send(era=Era.MODERN) if is_stream:
                 await relay_pipe(exchange, intent, call, awaited)
             case Send() | Listen() | Resume() if is_stream:
-                await relay_pump(exchange, intent, call, awaited)
+                await relay_pump(exchange, backend, intent, call, awaited)
             case Send() | Listen() | Resume() | End():
                 await relay_whole(exchange, backend, call, awaited)
             case _:
@@ -195,6 +207,10 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
         outcome = record.outcome
     except Ended as ended:
         outcome = ended.outcome
+        raise
+    except ClientLeft:
+        if record.upstream_ended:  # the backend has done its part
+            outcome = record.outcome
         raise
     finally:
         record.upstream_ended = record.upstream_ended or exchange.gateway.clock()

@@ -4,12 +4,27 @@ Header lists are `list[tuple[bytes, bytes]]` with lower-case names, in the order
 one monotonic clock, `time.monotonic` in production. Every method that waits is bounded by a time-out that its docstring names.
 """
 
-from collections.abc import Callable, Collection
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from enum import StrEnum
+from typing import Literal, Protocol
 
 import msgspec
 
 from gateway.policy.backends import Address, Backend, Endpoint, Timeouts
+from gateway.policy.streams import (
+    AppendResult,
+    Facts,
+    Hold,
+    Owner,
+    Reading,
+    Refusal,
+    SessionDigest,
+    Sighting,
+    Standing,
+    State,
+    Takeover,
+)
+from gateway.protocol.cursors import Cursor, StreamName
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.versions import Era
 
@@ -51,8 +66,8 @@ class Client(Protocol):
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole reply in one go; sets content-length."""
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """The head of a streamed reply."""
+    async def start(self, status: int, headers: Headers, *, until_close: bool = False) -> None:
+        """The head of a streamed reply. `until_close`: its end is the connection's, where the shell can do that."""
 
     async def write(self, data: bytes) -> None:
         """A part of a streamed reply; waits while the client is slow. Raises `ClientLeft`."""
@@ -170,6 +185,17 @@ class Record(msgspec.Struct):
     rpc_code: int = 0  # of the JSON-RPC error, if there was one
 
 
+class StreamTurn(StrEnum):
+    """What may happen to a resumable stream besides reaching its end."""
+
+    TAKEN_OVER = "taken_over"  # this worker goes on with another's
+    FENCED = "fenced"  # another worker goes on with ours
+    RELEASED = "released"  # we drain, and gave it up
+    LOSS_REPORTED = "loss_reported"  # a client was told that events are gone
+    NOT_KEPT = "not_kept"  # the log was away or full when it began: it lasts as long as its connections
+    CLIENT_DETACHED = "client_detached"  # too slow: it resumes
+
+
 class Telemetry(Protocol):
     """What is told, and to whom, is its own business."""
 
@@ -185,5 +211,109 @@ class Telemetry(Protocol):
     def stream_opened(self, record: Record, kind: str) -> Callable[[], None]:
         """One more open stream of that kind (`post`, `get`, `listen`); call the result when it closed."""
 
+    def stream_events(self, done: Literal["appended", "replayed"], events: int) -> None:
+        """So many events of resumable streams were written to the log, or read from it for a client."""
+
+    def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
+        """A resumable stream took a turn that an operator should know of."""
+
     def exception(self, record: Record, error: BaseException) -> None:
         """A bug of ours: logged with its trace, never shown to a client."""
+
+
+class EventLog(Protocol):
+    """The events of resumable streams: dense, sealed, kept for a while, and written by one hold at a time.
+
+    To ask anything again is harmless. Nothing waits longer than 250 ms for a log that doesn't answer: it raises `LogAway`.
+    """
+
+    async def create(
+        self,
+        hold: Hold,
+        facts: Facts,
+        events: Sequence[bytes],
+        *,
+        upstream_cursor: bytes = b"",
+        is_final: bool = False,
+        request: bytes = b"",
+    ) -> AppendResult:
+        """Begins a stream with these events, numbered from 1. OK, FENCED (the name is another's), FULL or AWAY; never raises."""
+
+    async def append(
+        self,
+        hold: Hold,
+        first_seq: int,
+        events: Sequence[bytes],
+        *,
+        upstream_cursor: bytes = b"",
+        is_final: bool = False,
+        is_across_hole: bool = False,
+    ) -> AppendResult:
+        """Adds the events, the first of them as number `first_seq`: all of them or none; those that are there are skipped.
+
+        `upstream_cursor`: the last id the backend gave; empty leaves the one from before. `is_final`: nothing comes behind
+        them. `is_across_hole`: events between the head and `first_seq` are lost for good; those before them are dropped,
+        so that no reader is led across. Never raises: every `Appended` is possible.
+        """
+
+    async def read(
+        self, stream: StreamName, after: Cursor, limit_events: int = 512, limit_bytes: int = 1024 * 1024
+    ) -> Reading | None:
+        """What stands behind `after`, at least one entry where there is one; None where there is no such log."""
+
+    async def take_over(self, stream: StreamName, expected_epoch: int, owner: Owner) -> Takeover | Refusal:
+        """Makes the stream ours, unless it has changed hands since `expected_epoch`. From then on older holds are FENCED."""
+
+    async def release(self, hold: Hold) -> bool:
+        """Gives the stream up, so that anybody may take it over at once. False: it isn't ours any more."""
+
+    async def finish(self, hold: Hold, state: State = State.FINISHED) -> bool:
+        """Ends the stream without a further event, FINISHED or LOST. False: it isn't ours any more, or has ended."""
+
+    async def keep(self, streams: Collection[StreamName]) -> frozenset[StreamName]:
+        """Puts off the end of streams that are still pumped or followed; those of them that are gone."""
+
+    def wake(self, name: StreamName | SessionDigest, ring: Callable[[], None]) -> Callable[[], None]:
+        """Calls `ring` when the stream, or the session, has something new. Hang it first, and read then. Undone by the result.
+        It also rings when something may have been missed. Look every few seconds all the same.
+        """
+
+
+class Marks(Protocol):
+    """What is known of a legacy session beside its streams, by all replicas. Raises `LogAway`, waits as `EventLog` does."""
+
+    async def mark_ended(self, session: SessionDigest, request_id: bytes | None) -> None:
+        """The request was cancelled (its id as JSON), or the whole session deleted (None). Wakes who waits for the session."""
+
+    async def is_ended(self, session: SessionDigest, request_id: bytes | None) -> bool:
+        """Whether the request was cancelled or its session deleted."""
+
+    async def join(
+        self, session: SessionDigest, candidate: StreamName, replacing: StreamName | None = None
+    ) -> Standing:
+        """The session's standalone stream: the one there is, else `candidate`; and a turn that ends all earlier ones.
+
+        `replacing`: a stream that was found to be gone, instead of which the candidate is to stand. Wakes the session.
+        """
+
+    async def standing(self, session: SessionDigest) -> Standing | None:
+        """Which one it is now."""
+
+    async def deliver(self, session: SessionDigest, standing: Standing) -> bool:
+        """Notes how far the client has had it. False: another has the turn."""
+
+    async def keep_standing(self, sessions: Collection[SessionDigest]) -> None:
+        """Puts off the end of what is known of these sessions' standalone streams."""
+
+    async def leave(self, session: SessionDigest, stream: StreamName) -> None:
+        """The session has no standalone stream any more, if that was it."""
+
+
+class Heartbeats(Protocol):
+    """Which workers live. Raises `LogAway`, waits as `EventLog` does."""
+
+    async def beat(self, owner: Owner) -> None:
+        """This worker lives, for another TTL."""
+
+    async def look(self, owners: Collection[Owner]) -> Sighting:
+        """Whose heartbeat is absent, as one server has it."""

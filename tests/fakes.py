@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -12,7 +12,7 @@ from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.policy.backends import Address, Backend, Endpoint, Timeouts, parse_endpoint
 from gateway.policy.sites import Site, compile_routes
-from gateway.ports import ClientLeft, Headers, Record
+from gateway.ports import ClientLeft, Headers, Record, StreamTurn
 from gateway.protocol.outcomes import Ended, Failed, Outcome
 from gateway.protocol.versions import Era
 from gateway.state.seals import Keyring
@@ -90,7 +90,7 @@ class FakeClient:
         self.writes.append(body)
         self._changed.set()
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers, *, until_close: bool = False) -> None:
         assert not self.started, "a second reply"
         self.started = True
         self.status, self.headers = status, headers
@@ -270,6 +270,8 @@ class FakeTelemetry:
         self.exceptions: list[BaseException] = []
         self.open_streams: Counter[str] = Counter()
         self.streams: list[str] = []
+        self.stream_counts: Counter[str] = Counter()
+        self.turns: list[StreamTurn] = []
 
     def begin(self, record: Record) -> None:
         self.begun.append(record)
@@ -288,6 +290,12 @@ class FakeTelemetry:
             self.open_streams[kind] -= 1
 
         return closed
+
+    def stream_events(self, done: Literal["appended", "replayed"], events: int) -> None:
+        self.stream_counts[done] += events
+
+    def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
+        self.turns.append(turn)
 
     def exception(self, record: Record, error: BaseException) -> None:
         self.exceptions.append(error)

@@ -32,6 +32,7 @@ class Application:
         """The worker is about to end: what would last for ever ends now, the rest in its own time."""
         if self.gateway is not None and not self.gateway.standing.is_draining:
             self.gateway.standing.drain()
+            self.gateway.pumps.release()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:

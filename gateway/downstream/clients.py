@@ -136,7 +136,7 @@ class AsgiClient:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers, *, until_close: bool = False) -> None:
         """The head of a streamed reply, on its way at once: a client waits for it before it believes in the stream."""
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

@@ -23,7 +23,18 @@ class DirectClient:
     """One request on a `GatewayProtocol`. `take` its body, then `serve`; the protocol says when the client has left."""
 
     __slots__ = (
-        *("_body", "_body_bytes", "_gateway", "_inbound", "_is_cut", "_protocol", "_task", "_timer", "_trouble"),
+        *(
+            "_body",
+            "_body_bytes",
+            "_gateway",
+            "_inbound",
+            "_is_chunked",
+            "_is_cut",
+            "_protocol",
+            "_task",
+            "_timer",
+            "_trouble",
+        ),
         *("keep_alive", "left", "response_complete", "started"),
     )
 
@@ -33,6 +44,7 @@ class DirectClient:
         self._inbound = inbound
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._is_chunked = True
         self._is_cut = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -134,12 +146,18 @@ class DirectClient:
         self._protocol.transport.write(self._encode_head(status, headers) + body)
         self._complete()
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers, *, until_close: bool = False) -> None:
         """The head of a streamed reply, on its way at once: a client waits for it before it believes in the stream."""
         if self.left:
             raise ClientLeft
         self.started = True
-        self._protocol.transport.write(self._encode_head(status, [*headers, (b"transfer-encoding", b"chunked")]))
+        if until_close:
+            # Cut in the middle of a chunk, a stream makes the Python client forget its last event; cut anywhere without
+            # chunks, it doesn't (design §7).
+            self.keep_alive = self._is_chunked = False
+        else:
+            headers = [*headers, (b"transfer-encoding", b"chunked")]
+        self._protocol.transport.write(self._encode_head(status, headers))
 
     async def write(self, data: bytes) -> None:
         """A part of a streamed reply; waits while the client is slow."""
@@ -147,12 +165,13 @@ class DirectClient:
             await self._protocol.flow.drain()
         if self.left:
             raise ClientLeft
-        self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     async def end(self) -> None:
         """The end of a streamed reply."""
         if not self.left:
-            self._protocol.transport.write(b"0\r\n\r\n")
+            if self._is_chunked:
+                self._protocol.transport.write(b"0\r\n\r\n")
             self._complete()
 
     def _encode_head(self, status: int, headers: Headers) -> bytes:

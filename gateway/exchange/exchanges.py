@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.policy.sites import Site
-from gateway.ports import Client, ClientLeft, Endpoints, Eras, Inbound, Record, Seals, Telemetry, Upstream
+from gateway.ports import Client, ClientLeft, Endpoints, Eras, EventLog, Inbound, Record, Seals, Telemetry, Upstream
 from gateway.protocol import headers as h
 from gateway.protocol.errors import encode_error
 from gateway.protocol.outcomes import Ended, Outcome
@@ -29,6 +30,8 @@ class Gateway(msgspec.Struct):
     standing: Standing
     clock: Callable[[], float]
     new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
+    log: EventLog | None = None  # None: no stream outlives its connection
+    owners: Owners | None = None
 
 
 class Exchange(msgspec.Struct):

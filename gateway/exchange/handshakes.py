@@ -7,9 +7,10 @@ import msgspec
 
 from gateway.exchange.bodies import read_whole
 from gateway.exchange.calls import Call
+from gateway.exchange.durables import END_SECONDS
 from gateway.exchange.exchanges import Exchange, reply
 from gateway.exchange.pipes import SILENCE_SECONDS, check
-from gateway.exchange.streams import END_SECONDS, SSE, stream_headers
+from gateway.exchange.streams import SSE, stream_headers
 from gateway.policy.backends import Backend
 from gateway.protocol import headers as h
 from gateway.protocol.answers import negotiated_version

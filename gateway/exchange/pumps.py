@@ -7,8 +7,8 @@ the end. Only a standalone stream, which nobody else can have, ends with its cli
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from gateway.exchange.bells import Bell
 from gateway.exchange.calls import Call
@@ -46,6 +46,18 @@ class HandOver:
             self._size_bytes += len(event)
             self._filled.ring()
 
+    def offer(self, event: bytes) -> bool:
+        """Hands the event over without waiting. False: the follower had no room for it, and was let go."""
+        if self._is_attached and self._size_bytes + len(event) > QUEUE_BYTES and self._events:
+            self.detach()
+            self.close()
+            return False
+        if self._is_attached:
+            self._events.append(event)
+            self._size_bytes += len(event)
+            self._filled.ring()
+        return True
+
     async def take(self, within_seconds: float) -> bytes | None:
         """All that waits, in one piece; b"" when the pump has ended, None when nothing came in time."""
         while not self._events:
@@ -76,7 +88,7 @@ class Pump:
 
     __slots__ = ("_call", "_exchange_id", "_first", "detail", "hand_over", "outcome", "reader")
 
-    def __init__(self, call: Call, reader: StreamReader, exchange_id: str, first: list[bytes]) -> None:
+    def __init__(self, call: Call, reader: StreamReader, exchange_id: str, first: Sequence[bytes] = ()) -> None:
         """`first`: events that the reader has given already."""
         self._call = call
         self._exchange_id = exchange_id
@@ -124,7 +136,20 @@ class Pump:
             raise Failed(Outcome.BROKEN, reader.unfinished)
 
 
-async def follow(pump: Pump, client: Client, record: Record) -> None:
+class AnyPump(Protocol):
+    """What reads a stream to its end and hands its events over."""
+
+    hand_over: HandOver
+    reader: StreamReader
+
+    async def run(self) -> None:
+        """Never raises but when cancelled."""
+
+    def close(self) -> None:
+        """Harmless when repeated."""
+
+
+async def follow(pump: AnyPump, client: Client, record: Record) -> None:
     """Writes the pump's events to the client until the stream ends. Raises `ClientLeft`."""
     hand_over = pump.hand_over
     try:
@@ -142,12 +167,13 @@ class Pumps:
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
         self._tasks: set[asyncio.Task[None]] = set()
+        self._releasable: dict[asyncio.Task[None], StreamReader] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, pump: Pump, *, ends_with_client: bool) -> Callable[[], object]:
-        """Runs the pump; call the result when its client has left."""
+    def start(self, pump: AnyPump, *, ends_with_client: bool, is_releasable: bool = False) -> Callable[[], object]:
+        """Runs the pump; call the result when its client has left. `is_releasable`: another worker could go on with it."""
         task = asyncio.get_running_loop().create_task(pump.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -155,7 +181,16 @@ class Pumps:
         if ends_with_client:
             self._standing.add(task)
             return task.cancel
+        if is_releasable:
+            self._releasable[task] = pump.reader
+            task.add_done_callback(self._releasable.pop)
         return _go_on
+
+    def release(self) -> None:
+        """The worker drains: streams that another worker can go on with are given up, so that it may at once."""
+        for task, reader in self._releasable.items():
+            if reader.cursor:
+                task.cancel()
 
     async def close(self) -> None:
         """Ends them all, and waits until they have."""

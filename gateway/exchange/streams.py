@@ -9,16 +9,25 @@ import contextlib
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from gateway.exchange.attempts import is_standing
 from gateway.exchange.calls import Call
+from gateway.exchange.durables import END_SECONDS, DurablePump
 from gateway.exchange.exchanges import Exchange, reply, session_header
-from gateway.exchange.pipes import check, pipe
+from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
+from gateway.exchange.pipes import SILENCE_SECONDS, check, pipe
 from gateway.exchange.pumps import Pump, follow
+from gateway.exchange.reopens import reopen
+from gateway.exchange.resumes import digest_session
 from gateway.exchange.standing import listen_ended
-from gateway.ports import Answer
+from gateway.policy.backends import Backend
+from gateway.policy.streams import Facts, Hold
+from gateway.ports import Answer, StreamTurn
 from gateway.protocol import headers as h
+from gateway.protocol.cursors import FIRST_EPOCH, encode_name
 from gateway.protocol.errors import encode_error
-from gateway.protocol.events import message_event
+from gateway.protocol.events import message_event, parse_event, without_id
 from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Failed, Outcome
@@ -28,9 +37,6 @@ SSE = b"text/event-stream"
 
 PATIENCE_SECONDS: Final = 0.2
 """How long a legacy call may take and still be answered in one reply. Beyond it the client gets its stream."""
-
-END_SECONDS: Final = 0.05
-"""How long the end of a stream is waited for after its last response: a server that doesn't close costs a connection."""
 
 _REPLACED = frozenset({b"cache-control", b"x-accel-buffering"})
 
@@ -93,26 +99,33 @@ async def end_with_errors(exchange: Exchange, failure: Failed, reader: StreamRea
     await client.end()
 
 
-async def relay_pump(exchange: Exchange, intent: Intent, call: Call, awaited: Iterable[RequestId]) -> None:
+async def relay_pump(
+    exchange: Exchange, backend: Backend, intent: Intent, call: Call, awaited: Iterable[RequestId]
+) -> None:
     """A legacy stream. A call that is answered at once is one reply; any other is pumped to its end, come what may."""
     is_post = isinstance(intent, Send)
     reader = StreamReader(exchange.site.limits.event_bytes, awaited, is_open_ended=not is_post)
-    first, is_over = await gather(exchange, call, reader) if is_post else ([], False)
-    if is_over:
+    first, is_over = await gather(exchange, call, reader) if reader.awaited else ([], False)
+    if reader.awaited and (durable := await begin_durable(exchange, backend, call, reader, first)):
+        await relay_following(exchange, call.answer, durable, kind="durable")
+    elif is_over:
         await relay_gathered(exchange, call, reader, first)
     else:
-        await relay_following(exchange, call, reader, first, is_post=is_post)
+        pump = Pump(call.pass_on(), reader, exchange.record.request_id, first)
+        await relay_following(exchange, call.answer, pump, kind="post" if is_post else "get")
 
 
 async def gather(exchange: Exchange, call: Call, reader: StreamReader) -> tuple[list[bytes], bool]:
     """The events of a call until it is answered, or until it shows that it takes longer; and whether that was all.
 
-    That shows in a message that isn't the answer, or in `PATIENCE_SECONDS` without one. As long as nothing was sent, a
+    That shows in a message that isn't the answer, or in `PATIENCE_SECONDS` without one (older clients, who get no event
+    that says where the stream begins, wait for the first that has content, up to `SILENCE_SECONDS`). As long as nothing was sent, a
     failure still has an HTTP status of its own: raises `Failed`. A stream cut after an event id is all there is: with
     that id the client resumes.
     """
-    clock = exchange.gateway.clock
-    until = clock() + PATIENCE_SECONDS
+    clock, session = exchange.gateway.clock, exchange.session
+    has_primers = session is None or session.version >= VERSION_WITH_PRIMERS
+    until = clock() + (PATIENCE_SECONDS if has_primers else SILENCE_SECONDS)
     events: list[bytes] = []
     try:
         while reader.awaited and not reader.events and (left_seconds := until - clock()) > 0:
@@ -142,21 +155,19 @@ async def relay_gathered(exchange: Exchange, call: Call, reader: StreamReader, e
         await answer.next_chunk(END_SECONDS)
 
 
-async def relay_following(
-    exchange: Exchange, call: Call, reader: StreamReader, first: list[bytes], *, is_post: bool
-) -> None:
+async def relay_following(exchange: Exchange, answer: Answer, pump: Pump | DurablePump, *, kind: str) -> None:
     """The pump reads the stream to its end, whether or not the client stays to follow."""
-    record, client, gateway = exchange.record, exchange.client, exchange.gateway
-    pump = Pump(call.pass_on(), reader, record.request_id, first)
-    leave = gateway.pumps.start(pump, ends_with_client=not is_post)
-    closed = gateway.telemetry.stream_opened(record, "post" if is_post else "get")
+    record, client, gateway, reader = exchange.record, exchange.client, exchange.gateway, pump.reader
+    leave = gateway.pumps.start(pump, ends_with_client=kind == "get", is_releasable=kind == "durable")
+    closed = gateway.telemetry.stream_opened(record, kind)
     record.status = 200
-    answered = call.answer.headers
     try:
-        if is_post:  # the others are cut already
+        if kind != "get":  # the others are cut already
             client.cut_on_leave()  # follower and exchange, not the pump
         await client.start(
-            200, stream_headers(call.answer) + exchange.reply_headers + session_header(exchange, answered)
+            200,
+            stream_headers(answer) + exchange.reply_headers + session_header(exchange, answer.headers),
+            until_close=kind == "durable",
         )
         await follow(pump, client, record)
         record.outcome, record.rpc_code, record.detail = pump.outcome, reader.code, pump.detail
@@ -167,3 +178,43 @@ async def relay_following(
     finally:
         settle(exchange, reader)
         closed()
+
+
+async def begin_durable(
+    exchange: Exchange, backend: Backend, call: Call, reader: StreamReader, first: list[bytes]
+) -> DurablePump | None:
+    """A pump whose stream outlives this worker, beginning with the first events; None where there is no log to keep it."""
+    gateway, session = exchange.gateway, exchange.session
+    log, owners, rpc_id = gateway.log, gateway.owners, exchange.rpc_id
+    if log is None or owners is None or session is None or rpc_id is None:
+        return None
+    facts = Facts(
+        session=digest_session(exchange.token),
+        principal=session.principal,
+        mount=session.mount,
+        backend=backend.name,
+        endpoint=session.address,
+        upstream_session=session.upstream_id,
+        version=session.version,
+        request_id=msgspec.json.encode(rpc_id),
+    )
+    hold = Hold(encode_name(bytes.fromhex(gateway.new_trace())), FIRST_EPOCH, owners.me)
+    payloads = [without_id(event) for event in map(parse_event, first) if event.data]
+    opened = await open_journal(log, hold, facts, payloads, reader.cursor)
+    if opened is None:
+        gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)
+        return None
+    journal, given = opened
+    gateway.telemetry.stream_events("appended", len(payloads))
+    request_id = exchange.record.request_id
+    pump = DurablePump(
+        gateway.telemetry,
+        log,
+        journal,
+        reader,
+        call.pass_on(),
+        lambda cursor: reopen(gateway, facts, cursor, request_id),
+        request_id,
+    )
+    pump.hand_over.offer(given)
+    return pump

@@ -119,3 +119,17 @@ def encode_event(event: Event) -> bytes:
 def message_event(message: bytes) -> bytes:
     """A JSON-RPC message (one line of JSON) as an event without an id."""
     return b"event: message\ndata: " + message + b"\n\n"
+
+
+PRIMER: Final = b"data: \n\n"
+"""An event without content: with an id it tells a client where a stream begins, or where it is (2025-11-25)."""
+
+
+def without_id(event: Event) -> bytes:
+    """The event's bytes less its id, which was the backend's."""
+    return encode_event(Event(event.data, event.event, None, event.retry))
+
+
+def with_id(payload: bytes, event_id: bytes) -> bytes:
+    """An event that has no id, with one."""
+    return b"id: %b\n%b" % (event_id, payload)

@@ -19,19 +19,22 @@ class StreamReader:
 
     `awaited`: ids of requests that this stream has yet to answer. `fault`: why the stream is nonsense; once set, nothing
     more is read. `outcome` and `code`: of the last response. `is_resumable`: an event had an id, so that the client can
-    ask for the rest. `last_response`: the data of the last event that answered.
+    ask for the rest. `last_response`: the data of the last event that answered. `cursor`: the last id that the backend
+    gave; `retry_seconds`: how long it wants to be left alone before it is asked for more.
     """
 
     __slots__ = (
         "_splitter",
         "awaited",
         "code",
+        "cursor",
         "events",
         "fault",
         "is_open_ended",
         "is_resumable",
         "last_response",
         "outcome",
+        "retry_seconds",
     )
 
     def __init__(self, limit_bytes: int, awaited: Iterable[RequestId], *, is_open_ended: bool = False) -> None:
@@ -40,11 +43,13 @@ class StreamReader:
         self.is_open_ended = is_open_ended
         self.awaited = set(awaited)
         self.code = 0
+        self.cursor = b""
         self.events = 0
         self.fault = ""
         self.is_resumable = False
         self.last_response = b""
         self.outcome = Outcome.OK
+        self.retry_seconds: float | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
         """The whole events that may be passed on, byte for byte."""
@@ -64,6 +69,9 @@ class StreamReader:
         event = parse_event(block)
         if event.id:
             self.is_resumable = True
+            self.cursor = event.id
+        if event.retry is not None:
+            self.retry_seconds = event.retry / 1000
         if not event.data:  # a comment, a priming event, a `retry`
             return True
         findings = inspect_messages(event.data)

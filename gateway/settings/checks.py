@@ -24,7 +24,7 @@ class Checks:
         self.cut = frozenset(cut)
 
     def run(self) -> list[Problem]:
-        found = [*self.check_exposure(), *self.check_ports(), *self.check_mounts()]
+        found = [*self.check_exposure(), *self.check_ports(), *self.check_redis(), *self.check_mounts()]
         for name, backend in self.shape.backends.items():
             found += self.check_backend(("backends", name), backend)
         return found
@@ -47,6 +47,11 @@ class Checks:
         if not self.shape.session_keys and not self.shape.session_keys_file and not keys & self.cut:
             mend = "make a key with `mcp-gateway keygen` and give it as MCPGW_SESSION_KEYS, the same to every replica"
             yield self.problem(("session_keys",), f"{why}: {mend}")
+
+    def check_redis(self) -> Iterator[Problem]:
+        if self.shape.redis == "memory" and self.shape.workers > 1 and ("workers",) not in self.cut:
+            message = "`memory` is one worker's own: name a Redis, or set `workers: 1`, or `redis: none`"
+            yield self.problem(("redis",), message)
 
     def check_ports(self) -> Iterator[Problem]:
         if self.shape.admin.port == self.shape.port != 0:  # 0: any free one

@@ -71,6 +71,7 @@ def _finish(draft: Draft, overrides: Mapping[str, object]) -> Settings:
             admin_host=shape.admin.host or shape.host,
             admin_port=shape.admin.port,
             redis=MaskedUrl(shape.redis),
+            heartbeat_seconds=shape.streams.heartbeat,
             auth=shape.auth,
             session_keys=keys or (MaskedBytes(secrets.token_bytes(KEY_BYTES)),),
             session_keys_generated=not keys,

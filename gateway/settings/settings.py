@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.backends import Tls
 from gateway.policy.sites import Site
 from gateway.settings.values import host_of, is_loopback
@@ -20,7 +21,8 @@ class Settings(msgspec.Struct, frozen=True):
     workers: int = 1
     admin_host: str = "127.0.0.1"
     admin_port: int | None = None  # None: what is the operator's is on the main port
-    redis: str = "memory"
+    redis: str = "none"
+    heartbeat_seconds: float = HEARTBEAT_SECONDS  # of each worker, for the others
     auth: Literal["none"] | None = None
     session_keys: tuple[bytes, ...] = ()  # the first seals, all open
     session_keys_generated: bool = False  # made at start, because none were given on loopback
@@ -36,6 +38,8 @@ _FIXED_AT_START = {
     "admin.host": "admin_host",
     "admin.port": "admin_port",
     "log.format": "log_format",
+    "redis": "redis",
+    "streams.heartbeat": "heartbeat_seconds",
 }
 
 

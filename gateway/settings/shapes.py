@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gateway.policy.backends import Ejection, EraChoice, HealthCheck, Timeouts
+from gateway.policy.absences import HEARTBEAT_SECONDS, MAX_HEARTBEAT_SECONDS, MIN_HEARTBEAT_SECONDS
 from gateway.policy.sites import Limits
 from gateway.settings import values
 from gateway.settings.quantities import (
@@ -88,6 +89,15 @@ class LimitsShape(Shape):
     answer: Size = _size(Limits().answer_bytes, "One JSON answer of a backend.")
     event: Size = _size(Limits().event_bytes, "One SSE event of a backend.")
     body_timeout: Duration = _duration(Limits().body_seconds, "For a client to send its body; beyond it 408.")
+
+
+class StreamsShape(Shape):
+    """Streams that outlive their replica; of effect where `redis` names a Redis."""
+
+    heartbeat: Annotated[Duration, Field(ge=MIN_HEARTBEAT_SECONDS, le=MAX_HEARTBEAT_SECONDS)] = _duration(
+        HEARTBEAT_SECONDS,
+        "How long a replica may be silent before others doubt it; its streams are taken over after as long again.",
+    )
 
 
 class CorsShape(Shape):
@@ -206,8 +216,9 @@ class FileShape(Shape):
         examples=["https://mcp.example.com"],
     )
     redis: Annotated[str, AfterValidator(values.check_redis)] = Field(
-        default="memory",
-        description="redis://, rediss://, redis+sentinel:// or redis+cluster:// URL, or `memory`.",
+        default="none",
+        description="Where the events of long calls are kept, so that a broken stream can be resumed: a redis://, rediss://, "
+        "redis+sentinel:// or redis+cluster:// URL; `memory`, for one worker and one replica only; or `none`.",
         examples=["${REDIS_URL}", "memory"],
     )
     auth: Literal["none"] | None = Field(default=None, description="Required off loopback, also where there is none.")
@@ -225,6 +236,7 @@ class FileShape(Shape):
     log: LogShape = LogShape()
     timeouts: TimeoutsShape = TimeoutsShape()
     limits: LimitsShape = LimitsShape()
+    streams: StreamsShape = StreamsShape()
     cors: CorsShape = CorsShape()
     allowed_hosts: Annotated[list[HostName], BeforeValidator(values.split_commas)] = Field(
         default=[],

@@ -214,11 +214,11 @@ def check_proxy(text: str) -> str:
 
 
 def check_redis(text: str) -> str:
-    if text == "memory":
+    if text in ("memory", "none"):
         return text
     scheme, _, rest = text.partition("://")
     if scheme not in _REDIS_SCHEMES or not rest.partition("/")[0].rpartition("@")[2] or any(c.isspace() for c in text):
-        raise ValueError("must be a redis://, rediss://, redis+sentinel:// or redis+cluster:// URL, or `memory`")
+        raise ValueError("must be a redis://, rediss://, redis+sentinel:// or redis+cluster:// URL, `memory` or `none`")
     return text
 
 

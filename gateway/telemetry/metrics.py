@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from gateway.ports import Record
+from gateway.ports import Record, StreamTurn
 from gateway.protocol.outcomes import Outcome
 from gateway.telemetry.blames import UPSTREAM_FAILURES
 
@@ -80,6 +80,7 @@ class Metrics:
         self._digest = ""
         self._define_exchanges()
         self._define_backends()
+        self._define_streams()
         self._define_replica(version)
 
     def _define_exchanges(self) -> None:
@@ -110,6 +111,27 @@ class Metrics:
             "Endpoints in that state, as the worker that has most of them sees it.",
             ("backend", "state"),
             "livemax",
+        )
+
+    def _define_streams(self) -> None:
+        self._stream_events = self._counters(
+            "mcp_gateway_stream_events", "Events of resumable streams, by what was done with them.", ("done",)
+        )
+        self._stream_turns = self._counters(
+            "mcp_gateway_stream_turns", "Resumable streams that took another way than to their end.", ("turn",)
+        )
+        for turn in StreamTurn:
+            self._stream_turns[(turn,)].inc(0)
+        self._redis_seconds = self._histograms(
+            "mcp_gateway_redis_duration_seconds", "What Redis took to answer.", ("command",)
+        )
+        self._redis_failures = self._counters(
+            "mcp_gateway_redis_failures", "Commands that Redis did not answer, or refused.", ("command", "trouble")
+        )
+        self._redis_degraded = self._counters(
+            "mcp_gateway_redis_degraded_seconds",
+            "How long Redis could not do all that it should; told when it is over.",
+            ("node", "trouble"),
         )
 
     def _define_replica(self, version: str) -> None:
@@ -181,6 +203,26 @@ class Metrics:
         gauge.inc()
         still_open = [gauge]
         return lambda: still_open.pop().dec() if still_open else None
+
+    def count_stream_events(self, done: Literal["appended", "replayed"], events: int) -> None:
+        """So many events of resumable streams were written to the log, or read from it for a client."""
+        self._stream_events[(done,)].inc(events)
+
+    def count_stream_turn(self, turn: StreamTurn) -> None:
+        """A resumable stream took that turn."""
+        self._stream_turns[(turn,)].inc()
+
+    def observe_redis(self, command: str, seconds: float) -> None:
+        """Redis answered."""
+        self._redis_seconds[(command,)].observe(seconds)
+
+    def count_redis_failure(self, command: str, trouble: str) -> None:
+        """Redis didn't, or refused."""
+        self._redis_failures[command, trouble].inc()
+
+    def add_redis_degraded(self, node: str, trouble: str, seconds: float) -> None:
+        """A node could not do all that it should for so long, and can again."""
+        self._redis_degraded[node, trouble].inc(seconds)
 
     def count_ejection(self, backend: str) -> None:
         """One of the backend's endpoints was ejected."""

@@ -6,9 +6,10 @@ Times in a record are seconds of `clock`. `time.monotonic` fits asyncio's loop a
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from gateway.policy.backends import Address
-from gateway.ports import Record
+from gateway.ports import Record, StreamTurn
 from gateway.telemetry.logs import Level, Logs
 from gateway.telemetry.metrics import Metrics
 
@@ -43,6 +44,32 @@ class Telemetry:
     def exception(self, record: Record, error: BaseException) -> None:
         """A bug of ours: logged with its trace, never shown to a client."""
         self._logs.tell_bug(record, error)
+
+    def stream_events(self, done: Literal["appended", "replayed"], events: int) -> None:
+        """So many events of resumable streams were written to the log, or read from it for a client."""
+        self._metrics.count_stream_events(done, events)
+
+    def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
+        """A resumable stream took a turn that an operator should know of."""
+        self._metrics.count_stream_turn(turn)
+        self._logs.tell("info", "stream turned", turn=turn.value, detail=detail)
+
+    def asked(self, command: str, seconds: float) -> None:
+        """Redis answered a command, or a script of that name."""
+        self._metrics.observe_redis(command, seconds)
+
+    def failed(self, command: str, trouble: str) -> None:
+        """Redis did not answer it, or refused."""
+        self._metrics.count_redis_failure(command, str(trouble))
+
+    def degraded(self, node: str, trouble: str, detail: str) -> None:
+        """From now on this Redis can't do all that it should."""
+        self._logs.tell("warning", "redis degraded", node=node, trouble=str(trouble), detail=detail)
+
+    def restored(self, node: str, trouble: str, seconds: float) -> None:
+        """That is over, after so long."""
+        self._metrics.add_redis_degraded(node, str(trouble), seconds)
+        self._logs.tell("info", "redis restored", node=node, trouble=str(trouble), seconds=round(seconds, 3))
 
     def endpoint_ejected(self, backend: str, address: Address) -> None:
         """An endpoint failed so often that it rests for a while."""

@@ -1,0 +1,173 @@
+"""A pump whose events are in the log before a client sees them, so that any replica can go on where this one ends.
+
+It belongs to no connection: neither the client's, which may go and resume elsewhere, nor the backend's, to which it comes
+back where the backend can resume. What it can't save it reports, as a JSON-RPC error on the request's id.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from gateway.exchange.calls import Call
+from gateway.exchange.journals import Fenced, Journal
+from gateway.exchange.pipes import SILENCE_SECONDS, check
+from gateway.exchange.pumps import HandOver
+from gateway.policy.streams import Hold
+from gateway.ports import EventLog, StreamTurn, Telemetry
+from gateway.protocol.errors import encode_error
+from gateway.protocol.events import message_event, parse_event, without_id
+from gateway.protocol.outcomes import Ended, Failed, Outcome
+from gateway.protocol.streams import StreamReader
+
+END_SECONDS: Final = 0.05
+"""How long the end of a stream is waited for after its last response: a server that doesn't close costs a connection."""
+
+BEHIND_SECONDS: Final = 1.0
+"""How soon what waits for Redis is written again, while the backend is silent."""
+
+PATIENCE_SECONDS: Final = 60.0
+"""How long a finished stream whose end isn't in the log yet is kept trying."""
+
+COME_BACK_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Waits before coming back to a backend whose stream broke. Beyond the last: it can't be resumed."""
+
+LONGEST_RETRY_SECONDS: Final = 30.0
+"""Of the `retry` that a backend asks for."""
+
+Reopen = Callable[[bytes], Awaitable[Call]]
+"""Asks the backend for what follows that event id of its own. Raises `Failed`."""
+
+
+class DurablePump:
+    """One call's stream, read to its end. `call` is None where it was taken over: the backend is asked to resume."""
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        log: EventLog,
+        journal: Journal,
+        reader: StreamReader,
+        call: Call | None,
+        reopen: Reopen,
+        exchange_id: str,
+    ) -> None:
+        self._telemetry = telemetry
+        self._log = log
+        self._journal = journal
+        self._call = call
+        self._reopen = reopen
+        self._exchange_id = exchange_id
+        self.reader = reader
+        self.hand_over = HandOver()
+        self.outcome = Outcome.OK
+        self.detail = ""
+
+    @property
+    def hold(self) -> Hold:
+        return self._journal.hold
+
+    async def run(self) -> None:
+        """Never raises but when cancelled: then the stream is released, for whoever follows it to take over."""
+        try:
+            await self._read_to_the_end()
+            self.outcome = self.reader.outcome
+        except Fenced:
+            self._note_fenced()
+        except Ended as ended:
+            await self._report(ended)
+        except asyncio.CancelledError:
+            self.outcome = Outcome.CLIENT_LEFT
+            await self._log.release(self.hold)
+            self._telemetry.stream_turned(StreamTurn.RELEASED)
+            raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """The end, also of a pump that was cancelled before it ran. Harmless when repeated."""
+        self.hand_over.close()
+        if self._call is not None:
+            self._call.end(self.outcome)
+
+    async def _read_to_the_end(self) -> None:
+        while True:
+            if self._call is not None:
+                await self._read(self._call)
+                if not self.reader.awaited:
+                    break
+                self._call.end(Outcome.BROKEN)
+            self._call = await self._come_back()
+        await self._catch_up()
+
+    async def _read(self, call: Call) -> None:
+        """Reads one connection to its end, or to the response. A broken one is an end like any: we may come back."""
+        answer, reader, journal = call.answer, self.reader, self._journal
+        try:
+            while reader.awaited:
+                piece = await answer.next_chunk(BEHIND_SECONDS if journal.is_behind else SILENCE_SECONDS)
+                if piece == b"":
+                    return
+                await self._write(reader.feed(piece) if piece else [])
+                check(reader)
+        except Failed as failure:
+            if failure.outcome is not Outcome.BROKEN or not reader.cursor:
+                raise
+            return
+        await answer.next_chunk(END_SECONDS)
+
+    async def _write(self, blocks: list[bytes]) -> None:
+        """Log first, client then."""
+        payloads = [without_id(event) for event in map(parse_event, blocks) if event.data]
+        if not payloads and not self._journal.is_behind:
+            return
+        given = await self._journal.write(payloads, self.reader.cursor, is_final=not self.reader.awaited)
+        self._telemetry.stream_events("appended", len(payloads))
+        await self.give(given)
+
+    async def give(self, given: bytes) -> None:
+        """To the attached client, if there is one. One that is too slow is let go: it resumes from the log."""
+        if not given:
+            return
+        if self._journal.is_behind:
+            await self.hand_over.put(given)
+        elif not self.hand_over.offer(given):
+            self._telemetry.stream_turned(StreamTurn.CLIENT_DETACHED)
+
+    async def _come_back(self) -> Call:
+        """The rest of the stream, from the backend. Raises `Failed` where it gave no ids, or can't resume."""
+        reader = self.reader
+        if not reader.cursor:
+            raise Failed(Outcome.BROKEN, "the connection to the server broke, and it can't resume: call again")
+        wait_seconds = min(reader.retry_seconds or 0.0, LONGEST_RETRY_SECONDS)
+        for pause_seconds in COME_BACK_SECONDS:
+            await asyncio.sleep(max(wait_seconds, pause_seconds))
+            try:
+                return await self._reopen(reader.cursor)
+            except Failed as failure:
+                if failure.outcome not in (Outcome.UNREACHABLE, Outcome.BROKEN, Outcome.TIMED_OUT):
+                    raise
+        raise Failed(Outcome.UNREACHABLE, "the server could not be reached again: call again")
+
+    async def _catch_up(self) -> None:
+        """Waits until the end is in the log, as long as that is worth while."""
+        until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while self._journal.is_behind and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(BEHIND_SECONDS)
+            await self._journal.write([], self.reader.cursor, is_final=True)
+
+    async def _report(self, ended: Ended) -> None:
+        """A request left without a response gets a JSON-RPC error on its id; that is the stream's last event."""
+        self.outcome, self.detail = ended.outcome, ended.message
+        errors = [
+            without_id(parse_event(message_event(encode_error(ended, self._exchange_id, request_id))))
+            for request_id in sorted(self.reader.awaited, key=str)
+        ]
+        try:
+            await self.give(await self._journal.write(errors, self.reader.cursor, is_final=True))
+            await self._catch_up()
+        except Fenced:
+            self._note_fenced()
+
+    def _note_fenced(self) -> None:
+        self.detail = "another worker has taken the stream over"
+        self._telemetry.stream_turned(StreamTurn.FENCED)

@@ -1,0 +1,70 @@
+"""Who among the workers is gone, as this worker has seen it: one heartbeat, and one look at those of all whom we follow."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from gateway.policy.absences import BEATS_PER_TTL, Absence
+from gateway.policy.streams import LogAway, Owner, Sighting
+from gateway.ports import Heartbeats
+
+Ring = Callable[[], object]
+
+
+class Owners:
+    """`run` beats and looks as long as the worker lives; `follow` says whose absence matters, and to whom."""
+
+    def __init__(self, heartbeats: Heartbeats, me: Owner, ttl_seconds: float, clock: Callable[[], float]) -> None:
+        self.me = me
+        self._heartbeats = heartbeats
+        self._ttl_seconds = ttl_seconds
+        self._clock = clock
+        self._absence = Absence(ttl_seconds)
+        self._rings: dict[Owner, dict[object, Ring]] = {}
+
+    def follow(self, owner: Owner, ring: Ring) -> Callable[[], None]:
+        """From now on `ring` is called at each look that finds the owner gone. Undone by the result."""
+        key = object()
+        self._rings.setdefault(owner, {})[key] = ring
+
+        def leave() -> None:
+            rings = self._rings.get(owner, {})
+            rings.pop(key, None)
+            if not rings:
+                self._rings.pop(owner, None)
+
+        return leave
+
+    def is_gone(self, owner: Owner) -> bool:
+        """Whether the owner's streams may be taken over."""
+        return owner != self.me and self._absence.is_gone(owner)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._turn()
+            await asyncio.sleep(self._ttl_seconds / BEATS_PER_TTL)
+
+    async def _turn(self) -> None:
+        asked_at = self._clock()
+        followed = [owner for owner in self._rings if owner != self.me]
+        try:
+            await self._heartbeats.beat(self.me)
+            sighting = await self._heartbeats.look(followed)
+        except LogAway:
+            self._absence.fail()
+            return
+        self._absence.see(sighting, asked_at, self._clock())
+        for owner in self._absence.gone(followed):
+            for ring in list(self._rings.get(owner, {}).values()):
+                ring()
+
+
+class Alone:
+    """The heartbeats of a worker that has no others beside it: its log is its own memory."""
+
+    async def beat(self, owner: Owner) -> None:
+        """Nobody listens."""
+
+    async def look(self, owners: Collection[Owner]) -> Sighting:
+        """Whoever else owned a stream can't be."""
+        return Sighting("", frozenset(owners))

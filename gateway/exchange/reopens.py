@@ -1,0 +1,50 @@
+"""The rest of a stream, asked of the backend: GET with the last event id that it gave (2025-11-25, "Resumability")."""
+
+from gateway.exchange.calls import Call
+from gateway.exchange.exchanges import Gateway
+from gateway.policy.streams import Facts
+from gateway.protocol import headers as h
+from gateway.protocol.outcomes import Failed, Outcome
+
+_SSE = b"text/event-stream"
+
+
+async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str) -> Call:
+    """The backend's answer, a stream. Raises `Failed`: NONSENSE where the backend can't resume this one."""
+    backend = gateway.site.backends.get(facts.backend)
+    if backend is None:
+        raise Failed(Outcome.NONSENSE, "the server of this call is no longer configured: call another")
+    endpoint = gateway.endpoints.find(backend, facts.endpoint) if facts.endpoint else gateway.endpoints.pick(backend)
+    if endpoint is None:
+        raise Failed(Outcome.NONSENSE, "the server of this call is gone: call again")
+    gateway.endpoints.begin(endpoint)
+    try:
+        answer = await gateway.upstream.send(
+            backend, endpoint, b"GET", _headers(facts, cursor, request_id), b"", backend.timeouts
+        )
+    except Failed as failure:
+        gateway.endpoints.finish(endpoint, failure.outcome)
+        raise
+    except BaseException:
+        gateway.endpoints.finish(endpoint, Outcome.CLIENT_LEFT)
+        raise
+    call = Call(answer, endpoint, gateway.endpoints)
+    if answer.status == 200 and h.media_type(answer.headers) == _SSE:
+        return call
+    call.end(Outcome.BACKEND_REFUSED)
+    if answer.status >= 500 or answer.status == 409:  # it may have to notice first that the connection before is gone
+        raise Failed(Outcome.UNREACHABLE, "the server can't resume now")
+    raise Failed(Outcome.NONSENSE, "the server can't resume this call: call again")
+
+
+def _headers(facts: Facts, cursor: bytes, request_id: str) -> h.Headers:
+    headers: h.Headers = [
+        (b"accept", _SSE),
+        (b"accept-encoding", b"identity"),
+        (h.VERSION, facts.version.encode("latin-1")),
+        (h.LAST_EVENT_ID, cursor),
+        (h.REQUEST_ID, request_id.encode("ascii")),
+    ]
+    if facts.upstream_session:
+        headers.append((h.SESSION, facts.upstream_session.encode("latin-1")))
+    return headers

@@ -1,0 +1,214 @@
+"""Resume: the rest of a durable stream, from the log, on any replica. And its takeover, where its worker is gone.
+
+A resume begins with an event that has the presented id and no data: without it the TypeScript client, cut again before the
+next event, forgets where it was (design §7). While Redis is away it is held, with comments, since the SDKs give up after two
+errors in quick succession.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from gateway.exchange.bells import Bell
+from gateway.exchange.calls import Call
+from gateway.exchange.durables import DurablePump
+from gateway.exchange.exchanges import Exchange, Gateway
+from gateway.exchange.journals import VERSION_WITH_PRIMERS, Journal
+from gateway.exchange.pipes import SILENCE_SECONDS
+from gateway.exchange.reopens import reopen
+from gateway.policy.streams import NOBODY, LogAway, Owner, Reading, SessionDigest, State, Takeover
+from gateway.ports import EventLog, StreamTurn
+from gateway.protocol.cursors import Cursor, EventId, StreamName, encode_event_id
+from gateway.protocol.errors import encode_error
+from gateway.protocol.events import COMMENT, PRIMER, message_event, with_id
+from gateway.protocol.outcomes import Failed, Outcome, Rejected
+from gateway.protocol.streams import StreamReader
+
+LOOK_SECONDS: Final = 5.0
+"""How often a follower reads the log though nobody woke it."""
+
+HOLD_SECONDS: Final = 60.0
+"""How long a resume is held while the log is away. The client then resumes again."""
+
+RETRY_SECONDS: Final = 0.5
+"""Between two attempts to read a log that is away."""
+
+SSE_HEADERS: Final = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def digest_session(token: str) -> SessionDigest:
+    """What stands for a session in the log: a client keeps its token as long as its session."""
+    return SessionDigest(blake2b(token.encode("ascii"), digest_size=16).hexdigest())
+
+
+async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
+    """The events behind `event_id`, as they come, to the end of the stream. Raises `Rejected`, `ClientLeft`."""
+    log = exchange.gateway.log
+    assert log is not None
+    follower = Follower(exchange, log, event_id)
+    leave = log.wake(event_id.stream, follower.ring)
+    closed = exchange.gateway.telemetry.stream_opened(exchange.record, "resume")
+    exchange.client.cut_on_leave()
+    try:
+        await follower.run()
+    finally:
+        leave()
+        follower.forget_owner()
+        closed()
+
+
+class Follower:
+    """Feeds one client from the log, from a cursor on."""
+
+    def __init__(self, exchange: Exchange, log: EventLog, event_id: EventId) -> None:
+        self._exchange = exchange
+        self._log = log
+        self._stream: StreamName = event_id.stream
+        self._cursor: Cursor = event_id.cursor
+        self._bell = Bell()
+        self._owner: Owner = NOBODY
+        self._leave_owner: Callable[[], None] | None = None
+        self._silent_seconds = 0.0
+        self.ring = self._bell.ring
+
+    async def run(self) -> None:
+        record = self._exchange.record
+        reading = await self._read_first()
+        if reading.is_continuous and reading.is_at_end and not reading.entries:
+            # Nothing will come. 405 is the one answer after which the TypeScript client doesn't ask again, and the Python
+            # client only twice; an empty stream would make the first loop.
+            raise Rejected(Outcome.METHOD_NOT_ALLOWED, "the stream has ended, and this was its last event")
+        await self._start()
+        record.outcome = Outcome.OK
+        while True:
+            if not reading.is_continuous:
+                return await self._end_with_loss(reading)
+            if await self._pass_on(reading):
+                return await self._exchange.client.end()
+            if not reading.entries:
+                await self._mind_owner(reading)
+                await self._wait()
+            again = await self._read()
+            if again is None:
+                return await self._end_with_loss(reading)
+            reading = again
+
+    async def _read_first(self) -> Reading:
+        """The log as it stands, if it is this session's."""
+        reading = await self._read()
+        if reading is None or not self._is_ours(reading):
+            raise Rejected(Outcome.UNKNOWN_SESSION, "this stream is not known: it ended long ago, or was lost")
+        return reading
+
+    def _is_ours(self, reading: Reading) -> bool:
+        facts, session = reading.facts, self._exchange.session
+        return (
+            session is not None
+            and facts.session == digest_session(self._exchange.token)
+            and (facts.mount, facts.principal) == (session.mount, session.principal)
+        )
+
+    async def _read(self) -> Reading | None:
+        """What is behind the cursor. While the log is away the client is held, with comments. Raises `Failed`."""
+        clock = self._exchange.gateway.clock
+        until = clock() + HOLD_SECONDS
+        while True:
+            try:
+                return await self._log.read(self._stream, self._cursor)
+            except LogAway:
+                if clock() > until:
+                    raise Failed(Outcome.UNREACHABLE, "what was logged of this stream can't be read now") from None
+                await self._start()
+                await self._wait(RETRY_SECONDS)
+
+    async def _start(self) -> None:
+        exchange = self._exchange
+        if exchange.client.started:
+            return
+        exchange.record.status = 200
+        await exchange.client.start(200, [*SSE_HEADERS, *exchange.reply_headers], until_close=True)
+        if exchange.session is not None and exchange.session.version >= VERSION_WITH_PRIMERS:
+            await exchange.client.write(with_id(PRIMER, encode_event_id(self._stream, self._cursor).encode("ascii")))
+
+    async def _pass_on(self, reading: Reading) -> bool:
+        """Writes what was read. Whether that was the end."""
+        record = self._exchange.record
+        data = b"".join(
+            with_id(entry.payload, encode_event_id(self._stream, entry.cursor).encode("ascii"))
+            for entry in reading.entries
+        )
+        if data:
+            self._cursor = reading.entries[-1].cursor
+            record.events += len(reading.entries)
+            record.bytes_out += len(data)
+            self._exchange.gateway.telemetry.stream_events("replayed", len(reading.entries))
+            await self._exchange.client.write(data)
+        return reading.is_at_end
+
+    async def _wait(self, within_seconds: float = LOOK_SECONDS) -> None:
+        """Until something is new, or it is time to look; a silent client gets a comment."""
+        if not await self._bell.wait(within_seconds):
+            self._silent_seconds += within_seconds
+            if self._silent_seconds >= SILENCE_SECONDS:
+                self._silent_seconds = 0.0
+                await self._exchange.client.write(COMMENT)
+        else:
+            self._silent_seconds = 0.0
+
+    async def _mind_owner(self, reading: Reading) -> None:
+        """Takes the stream over where its worker is gone, or has given it up."""
+        gateway = self._exchange.gateway
+        if gateway.owners is None or reading.state is not State.OPEN:
+            return
+        if reading.owner != self._owner:
+            self.forget_owner()
+            self._owner = reading.owner
+            if reading.owner != NOBODY:
+                self._leave_owner = gateway.owners.follow(reading.owner, self.ring)
+        if reading.owner == NOBODY or gateway.owners.is_gone(reading.owner):
+            await take_over(gateway, self._log, self._stream, reading.epoch, self._exchange.record.request_id)
+
+    def forget_owner(self) -> None:
+        if self._leave_owner is not None:
+            self._leave_owner()
+            self._leave_owner = None
+
+    async def _end_with_loss(self, reading: Reading) -> None:
+        """What lay between is gone: told on the request's id, never passed over in silence."""
+        exchange, record = self._exchange, self._exchange.record
+        exchange.gateway.telemetry.stream_turned(StreamTurn.LOSS_REPORTED)
+        loss = Failed(Outcome.BROKEN, "events of this call were lost: call again")
+        record.outcome, record.detail, record.rpc_code = loss.outcome, loss.message, loss.code
+        if reading.facts.request_id:
+            request_id = msgspec.json.decode(reading.facts.request_id, type=int | str)
+            await exchange.client.write(message_event(encode_error(loss, record.request_id, request_id)))
+        await exchange.client.end()
+
+
+async def take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch: int, exchange_id: str) -> None:
+    """Makes the stream this worker's and goes on with it, unless another was first."""
+    assert gateway.owners is not None
+    try:
+        taken = await log.take_over(stream, epoch, gateway.owners.me)
+    except LogAway:
+        return
+    if not isinstance(taken, Takeover):
+        return
+    awaited = [msgspec.json.decode(taken.facts.request_id, type=int | str)] if taken.facts.request_id else []
+    reader = StreamReader(gateway.site.limits.event_bytes, awaited)
+    reader.cursor, reader.is_resumable = taken.upstream_cursor, bool(taken.upstream_cursor)
+    journal = Journal(log, taken.hold, taken.head.seq + 1)
+
+    async def come_back(cursor: bytes) -> Call:
+        return await reopen(gateway, taken.facts, cursor, exchange_id)
+
+    gateway.telemetry.stream_turned(StreamTurn.TAKEN_OVER)
+    pump = DurablePump(gateway.telemetry, log, journal, reader, None, come_back, exchange_id)
+    pump.hand_over.detach()  # its client follows from the log
+    gateway.pumps.start(pump, ends_with_client=False, is_releasable=True)

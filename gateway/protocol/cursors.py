@@ -1,0 +1,63 @@
+"""Ids of events on resumable streams: what a client holds, and gives back in `Last-Event-ID`.
+
+An id names the stream, the event's number in it, and the epoch of the pump that wrote it. Numbers are dense, from 1. The
+epoch tells two events apart that got the same number because Redis lost the first one in a failover: without it a client
+that holds the lost one would be given what follows the other, and miss something without anybody knowing.
+"""
+
+import base64
+import re
+from typing import Final, NamedTuple, NewType
+
+StreamName = NewType("StreamName", str)
+"""128 random bits as 22 characters of base64url."""
+
+NAME_BYTES: Final = 16
+
+
+class Cursor(NamedTuple):
+    """One event of a stream, or `START`, the place before the first."""
+
+    seq: int
+    epoch: int
+
+
+START: Final = Cursor(0, 0)
+
+FIRST_EPOCH: Final = 1
+
+
+class EventId(NamedTuple):
+    """Which event of which stream."""
+
+    stream: StreamName
+    cursor: Cursor
+
+
+def encode_name(random: bytes) -> StreamName:
+    """The name that 16 random bytes make."""
+    if len(random) != NAME_BYTES:
+        raise ValueError(f"a stream's name is made of {NAME_BYTES} bytes")
+    return StreamName(base64.urlsafe_b64encode(random).rstrip(b"=").decode("ascii"))
+
+
+def encode_event_id(stream: StreamName, cursor: Cursor) -> str:
+    """`{stream}.{seq}`, and `.{epoch}` behind it where the stream has changed hands."""
+    if cursor.epoch == FIRST_EPOCH:
+        return f"{stream}.{cursor.seq}"
+    return f"{stream}.{cursor.seq}.{cursor.epoch}"
+
+
+# 22 characters hold 132 bits: the last one has only its upper two in use. At most 12 digits: Lua's numbers are doubles.
+_EVENT_ID: Final = re.compile(r"([A-Za-z0-9_-]{21}[AQgw])\.([1-9][0-9]{0,11})(?:\.([1-9][0-9]{0,11}))?", re.ASCII)
+
+
+def parse_event_id(text: str) -> EventId | None:
+    """The event that an id names; None for anything that no `encode_event_id` made."""
+    found = _EVENT_ID.fullmatch(text)
+    if found is None:
+        return None
+    name, seq, epoch = found.groups()
+    if epoch == str(FIRST_EPOCH):  # one event has one spelling
+        return None
+    return EventId(StreamName(name), Cursor(int(seq), FIRST_EPOCH if epoch is None else int(epoch)))

@@ -1,0 +1,66 @@
+"""The schema: every key in Redis, with type, owner and lifetime. Nothing else makes a key.
+
+Each begins with the format's version, so that releases of two formats can share a Redis and never read each other's.
+What stands in braces is the hash tag: keys with the same one live on the same node of a Redis Cluster, and so in reach of
+one script. No script spans two tags. Every key expires.
+"""
+
+import hashlib
+import zlib
+from typing import Final
+
+from gateway.policy.streams import Owner, SessionDigest
+from gateway.protocol.cursors import StreamName
+
+FORMAT: Final = "mcpgw:1"
+
+WAKE_CHANNELS: Final = 64
+"""Channels on which followers are woken. A fixed set, so that a worker's subscriptions are bounded; several, so that it isn't
+woken for every stream of the fleet."""
+
+
+def log_key(stream: StreamName) -> str:
+    """Redis Stream: one entry an event, `<seq>-<epoch>`, one field `p`: the sealed event.
+
+    Owner: the pump. Lives as long as `facts_key`.
+    """
+    return f"{FORMAT}:log:{{{stream}}}"
+
+
+def facts_key(stream: StreamName) -> str:
+    """Hash: all else about a stream (its fields: `scripts.py`).
+
+    Owner: the pump; a takeover hands it on. Lives `Bounds.live_seconds` after it was last appended to or kept, and
+    `Bounds.finished_seconds` once it is finished.
+    """
+    return f"{FORMAT}:facts:{{{stream}}}"
+
+
+def ended_key(session: SessionDigest, request_id: bytes | None) -> str:
+    """String `1`: this request was cancelled; without an id: the session was deleted.
+
+    Owner: whoever was told by the client. Lives `Bounds.mark_seconds`. The id is the client's, of any length: a digest.
+    """
+    what = "*" if request_id is None else hashlib.blake2b(request_id, digest_size=16).hexdigest()
+    return f"{FORMAT}:ended:{{{session}}}:{what}"
+
+
+def standing_key(session: SessionDigest) -> str:
+    """Hash: the session's standalone stream (`stream`, `turn`, `seq` and `epoch` of what was delivered).
+
+    Owner: the follower whose turn it is. Lives `Bounds.live_seconds` after it was last kept.
+    """
+    return f"{FORMAT}:standing:{{{session}}}"
+
+
+def beat_key(owner: Owner) -> str:
+    """String `1`: this worker lives.
+
+    Owner: the worker. Lives one TTL of the heartbeats. All on one node, so that one look sees them as one server has them.
+    """
+    return f"{FORMAT}:beat:{{owners}}:{owner}"
+
+
+def wake_channel(name: str) -> str:
+    """The pub/sub channel on which `name`, a stream or a session, is called when there is something new."""
+    return f"{FORMAT}:wake:{zlib.crc32(name.encode()) % WAKE_CHANNELS}"

@@ -1,0 +1,174 @@
+"""Which server a key lives on: the one there is, the one that Sentinel names, or the one that has the key's slot."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from redis.asyncio.connection import Connection
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+
+from gateway.policy.streams import LogAway, Trouble
+from gateway.state.dials import dial, find_primary
+from gateway.state.lines import Spawn
+from gateway.state.nodes import Node
+from gateway.state.targets import Address, Target
+from gateway.state.witnesses import Witness
+
+SLOTS: Final = 16384
+ASK_SLOTS_SECONDS: Final = 0.5  # one node: the next is asked then
+REFRESH_SECONDS: Final = 0.1  # between two refreshings: during a failover every call finds that one is due
+
+AddressedNode = Callable[[Address], Node]
+
+
+class Router(Protocol):
+    """Finds the node of a key."""
+
+    async def find(self, key: str) -> Node:
+        """Where the key lives. Raises `LogAway` where that isn't known."""
+
+    def follow(self, address: Address, *, has_moved: bool) -> Node:
+        """A cluster's redirection: the key is at that address; for good, or while its slot is being moved."""
+
+    def nodes(self) -> Iterable[Node]:
+        """Every primary."""
+
+    async def dial(self) -> Connection:
+        """A connection of the caller's own to any server: they all pass on what is published. Raises redis's errors."""
+
+    def close(self) -> None: ...
+
+
+def make_router(target: Target, spawn: Spawn, witness: Witness) -> Router:
+    if target.kind == "cluster":
+        return ClusterRouter(target, spawn, witness)
+    return SingleRouter(target, spawn, witness)
+
+
+class SingleRouter:
+    """One server, or whichever Sentinel calls the primary when it is dialled."""
+
+    def __init__(self, target: Target, spawn: Spawn, witness: Witness) -> None:
+        async def dial_primary() -> Connection:
+            address = await find_primary(target) if target.kind == "sentinel" else target.addresses[0]
+            return await dial(target, address)
+
+        name = target.service or f"{target.addresses[0][0]}:{target.addresses[0][1]}"
+        self._node = Node(name, dial_primary, spawn, witness, lambda: None)
+
+    async def find(self, key: str) -> Node:
+        return self._node
+
+    def follow(self, address: Address, *, has_moved: bool) -> Node:
+        raise LogAway(Trouble.REFUSED, "this is a node of a cluster: use redis+cluster://")
+
+    def nodes(self) -> Iterable[Node]:
+        return (self._node,)
+
+    async def dial(self) -> Connection:
+        return await self._node.dial()
+
+    def close(self) -> None:
+        self._node.close()
+
+
+class ClusterRouter:
+    """Redis Cluster: the map of slots is asked for at the start, when a node fails, and when one redirects."""
+
+    def __init__(self, target: Target, spawn: Spawn, witness: Witness) -> None:
+        self._target = target
+        self._spawn = spawn
+        self._witness = witness
+        self._nodes: dict[Address, Node] = {}
+        self._slots: list[Node | None] = [None] * SLOTS
+        self._refreshing: asyncio.Task[None] | None = None
+        self._is_known = False
+        self._asked_at = 0.0
+        self._turn = -1
+
+    async def find(self, key: str) -> Node:
+        if not self._is_known:
+            # Not cancelled with whoever waits: it goes on for the next one.
+            await asyncio.shield(self._refresh_soon())
+        node = self._slots[key_slot(key.encode())]
+        if node is None:
+            self._refresh_soon()
+            raise LogAway(Trouble.AWAY, "no node of the cluster has the key's slot")
+        return node
+
+    def follow(self, address: Address, *, has_moved: bool) -> Node:
+        if has_moved:
+            self._refresh_soon()
+        return self._node_at(address)
+
+    def nodes(self) -> Iterable[Node]:
+        return {id(node): node for node in self._slots if node is not None}.values()
+
+    async def dial(self) -> Connection:
+        self._turn += 1
+        candidates = self._candidates()
+        return await dial(self._target, candidates[self._turn % len(candidates)])
+
+    def close(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        for node in self._nodes.values():
+            node.close()
+
+    def _node_at(self, address: Address) -> Node:
+        if (node := self._nodes.get(address)) is None:
+            name = f"{address[0]}:{address[1]}"
+            node = Node(name, lambda: dial(self._target, address), self._spawn, self._witness, self._note_failure)
+            self._nodes[address] = node
+        return node
+
+    def _note_failure(self) -> None:
+        self._refresh_soon()
+
+    def _refresh_soon(self) -> "asyncio.Task[None]":
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = self._spawn(self._refresh())
+        return self._refreshing
+
+    async def _refresh(self) -> None:
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(max(0.0, self._asked_at + REFRESH_SECONDS - clock()))
+        for address in self._candidates():
+            if await self._ask_slots(address):
+                break
+        self._asked_at = clock()
+
+    def _candidates(self) -> list[Address]:
+        known = [address for address, node in self._nodes.items() if not node.is_away]
+        random.shuffle(known)  # to spread the questions, not to hide anything
+        return [*known, *(address for address in self._target.addresses if address not in known)]
+
+    async def _ask_slots(self, address: Address) -> bool:
+        connection = None
+        try:
+            async with asyncio.timeout(ASK_SLOTS_SECONDS):
+                connection = await dial(self._target, address)
+                await connection.send_command("CLUSTER", "SLOTS")
+                ranges = await connection.read_response()
+        except (RedisError, OSError):  # TimeoutError is an OSError
+            return False
+        finally:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+        self._take_map(ranges, address)
+        return self._is_known
+
+    def _take_map(self, ranges: list[Any], asked: Address) -> None:
+        slots: list[Node | None] = [None] * SLOTS
+        for first, last, (host, port, *_), *_ in ranges:
+            # An empty host is that of the one who was asked (redis.io, CLUSTER SLOTS).
+            node = self._node_at((host.decode() if host else asked[0], port))
+            slots[first : last + 1] = [node] * (last - first + 1)
+        if not ranges:
+            return
+        self._slots, self._is_known = slots, True
+        stay = {id(node) for node in slots}
+        for address in [address for address, node in self._nodes.items() if id(node) not in stay]:
+            self._nodes.pop(address).close()
