@@ -67,6 +67,44 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "SESS-4": Requirement(GATEWAY, "A session is served by its own endpoint, and gets 404 when that is gone."),
     "SESS-5": Requirement(f"{_2025_11}#session-management", "DELETE of a sessionless backend's token gets 405."),
     "SESS-6": Requirement(GATEWAY, "A session's token round-trips, and says its format version."),
+    # Streams that survive: the log
+    "LOG-1": Requirement(
+        GATEWAY, "What is appended to a stream is what is read: densely, once, in order, by any worker."
+    ),
+    "LOG-2": Requirement(GATEWAY, "An append may be repeated: it changes nothing, also when it comes late."),
+    "LOG-3": Requirement(
+        GATEWAY, "An append that would leave a hole is refused; nobody is led across one, or past a lost log."
+    ),
+    "LOG-4": Requirement(
+        GATEWAY, "A cursor that is no event of the log is told so, also where its number was given twice."
+    ),
+    "LOG-5": Requirement(GATEWAY, "A stream ends with its last event, or without one, and says how."),
+    "LOG-6": Requirement(GATEWAY, "A stream is bounded in events and bytes; what goes first is the oldest."),
+    "LOG-7": Requirement(GATEWAY, "Every key expires: a finished stream after its time, another when nobody keeps it."),
+    "LOG-8": Requirement(
+        GATEWAY, "The fleet's streams are bounded in bytes; a Redis that is full refuses, and loses nothing."
+    ),
+    "LOG-9": Requirement(GATEWAY, "What is kept in Redis is sealed, and opens at its place in its stream only."),
+    "HOLD-1": Requirement(
+        GATEWAY, "One hold at a time may append; of two takeovers one succeeds, and older holds are fenced."
+    ),
+    "HOLD-2": Requirement(GATEWAY, "A released stream is anybody's at once; one that has ended is nobody's."),
+    "MARK-1": Requirement(GATEWAY, "A cancelled request and a deleted session are known to all replicas."),
+    "MARK-2": Requirement(GATEWAY, "A session has one standalone stream, and the newest GET has it."),
+    "BEAT-1": Requirement(GATEWAY, "A worker lives while its heartbeat was refreshed within a TTL."),
+    "BEAT-2": Requirement(
+        GATEWAY, "An owner is gone after a whole TTL of absence, seen without a break and on one server."
+    ),
+    "WAKE-1": Requirement(GATEWAY, "Who hangs a bell and reads then misses nothing, also across a cut."),
+    "EVID-1": Requirement(GATEWAY, "An event id round-trips in its one spelling, and everything else is none."),
+    "REDIS-1": Requirement(
+        GATEWAY, "No call waits longer than 250 ms for a Redis that doesn't answer; then none asks."
+    ),
+    "REDIS-2": Requirement(GATEWAY, "A Redis that is away, read-only, full, slow or empty is an outcome, and passes."),
+    "REDIS-3": Requirement(
+        GATEWAY, "One server, TLS, Sentinel and Cluster are told by the URL; a wrong one by a sentence."
+    ),
+    "REDIS-4": Requirement(GATEWAY, "A Redis that may evict keys is found out at the start."),
     # Exchanges
     "RELAY-1": Requirement(GATEWAY, "JSON is relayed byte for byte, with the backend's status."),
     "RELAY-2": Requirement(GATEWAY, "SSE is relayed event by event, as it comes."),

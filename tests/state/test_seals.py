@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.state.seals import OPENED_TOKENS, Keyring
+from gateway.state.seals import OPENED_TOKENS, STREAM_CIPHERS, Keyring
 from tests.requirements import proves
 
 OLD = b"old-old-old-old-old-old-old-old-"
@@ -135,3 +135,45 @@ def test_a_ring_without_a_key_or_with_a_short_one_is_refused_without_showing_it(
         Keyring([])
     with pytest.raises(ValueError, match=r"^a session key has at least 32 bytes$"):
         Keyring([OLD, b"short"])
+
+
+STREAM = b"AAECAwQFBgcICQoLDA0ODw"
+
+
+@proves("LOG-9")
+@given(st.binary(max_size=300), st.binary(max_size=20))
+def test_what_is_encrypted_for_a_place_is_what_is_decrypted_there(plain: bytes, place: bytes) -> None:
+    sealed = Keyring([OLD]).encrypt(plain, STREAM, place)
+    assert Keyring([NEW, OLD]).decrypt(sealed, STREAM, place) == plain
+    assert len(sealed) == len(plain) + 28
+
+
+@proves("LOG-9")
+def test_an_event_opens_at_its_place_in_its_stream_only() -> None:
+    ring = Keyring([OLD])
+    sealed = ring.encrypt(b"result", STREAM, b"7-1")
+    assert ring.decrypt(sealed, STREAM, b"7-1") == b"result"
+    assert ring.decrypt(sealed, STREAM, b"8-1") is None
+    assert ring.decrypt(sealed, STREAM[::-1], b"7-1") is None
+    assert Keyring([NEW]).decrypt(sealed, STREAM, b"7-1") is None
+
+
+@proves("LOG-9")
+@given(st.data())
+def test_an_event_that_was_changed_or_cut_is_nothing(data: st.DataObject) -> None:
+    ring = Keyring([OLD])
+    sealed = bytearray(ring.encrypt(b"result", STREAM, b"7-1"))
+    index = data.draw(st.integers(0, len(sealed) - 1))
+    sealed[index] ^= data.draw(st.integers(1, 255))
+    assert ring.decrypt(bytes(sealed), STREAM, b"7-1") is None
+    assert ring.decrypt(bytes(sealed[:index]), STREAM, b"7-1") is None
+
+
+@proves("LOG-9")
+def test_the_ciphers_of_streams_are_kept_within_a_bound() -> None:
+    ring = Keyring([OLD])
+    sealed = ring.encrypt(b"first", b"stream-0", b"1-1")
+    for n in range(STREAM_CIPHERS + 10):
+        ring.encrypt(b"x", b"stream-%d" % n, b"1-1")
+    assert len(ring._of_streams) == STREAM_CIPHERS
+    assert ring.decrypt(sealed, b"stream-0", b"1-1") == b"first"

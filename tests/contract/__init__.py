@@ -1,0 +1,1 @@
+"""One suite per port, over what stands in for the thing and over the real thing."""
