@@ -25,7 +25,7 @@ from gateway.settings.problems import ConfigurationInvalid
 from gateway.settings.settings import Settings, restart_needed
 from gateway.settings.watches import watch
 from gateway.state.memory_logs import MemoryLog
-from gateway.state.rooms import HEARTBEAT_SECONDS, RedisRoom
+from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
 from gateway.state.targets import parse_target
 from gateway.telemetry.logs import Logs
@@ -110,10 +110,12 @@ class Worker:
             case "memory":
                 log = MemoryLog()
             case url:
-                room = RedisRoom(parse_target(url), keyring, witness=self._telemetry)
+                room = RedisRoom(
+                    parse_target(url), keyring, witness=self._telemetry, heartbeat_seconds=settings.heartbeat_seconds
+                )
                 await stack.enter_async_context(room)
                 log, heartbeats = room.log, room.heartbeats
-        owners = Owners(heartbeats, me, HEARTBEAT_SECONDS, time.monotonic)
+        owners = Owners(heartbeats, me, settings.heartbeat_seconds, time.monotonic)
         stack.push_async_callback(_stop, asyncio.create_task(owners.run()))
         return log, owners
 

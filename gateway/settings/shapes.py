@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.backends import Ejection, EraChoice, HealthCheck, Timeouts
-from gateway.policy.absences import HEARTBEAT_SECONDS, MAX_HEARTBEAT_SECONDS, MIN_HEARTBEAT_SECONDS
 from gateway.policy.sites import Limits
 from gateway.settings import values
 from gateway.settings.quantities import (
@@ -94,7 +94,7 @@ class LimitsShape(Shape):
 class StreamsShape(Shape):
     """Streams that outlive their replica; of effect where `redis` names a Redis."""
 
-    heartbeat: Annotated[Duration, Field(ge=MIN_HEARTBEAT_SECONDS, le=MAX_HEARTBEAT_SECONDS)] = _duration(
+    heartbeat: Annotated[Duration, AfterValidator(values.check_heartbeat)] = _duration(
         HEARTBEAT_SECONDS,
         "How long a replica may be silent before others doubt it; its streams are taken over after as long again.",
     )

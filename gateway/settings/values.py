@@ -8,6 +8,7 @@ import socket
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from gateway.policy.absences import MAX_HEARTBEAT_SECONDS, MIN_HEARTBEAT_SECONDS
 from gateway.policy.backends import parse_endpoint
 from gateway.policy.sites import RESERVED_PATHS
 from gateway.settings.session_keys import split_keys
@@ -225,3 +226,11 @@ def check_redis(text: str) -> str:
 def host_of(url: str) -> str:
     """The URL's host: lower case, without port and brackets, "" where there is none."""
     return urlsplit(url).hostname or ""
+
+
+def check_heartbeat(seconds: float) -> float:
+    if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_HEARTBEAT_SECONDS:
+        raise ValueError(
+            "must be between 1s and 1m: shorter, replicas doubt each other at every hiccup; longer, clients give up"
+        )
+    return seconds

@@ -21,3 +21,16 @@ def test_several_workers_cannot_share_a_memory() -> None:
         from_mapping({"backends": BACKENDS, "redis": "memory", "workers": 2})
     (problem,) = raised.value.problems
     assert problem.message == "`memory` is one worker's own: name a Redis, or set `workers: 1`, or `redis: none`"
+
+
+def test_a_heartbeat_is_as_told_and_six_seconds_where_it_is_not() -> None:
+    assert from_mapping({"backends": BACKENDS}).heartbeat_seconds == 6.0
+    assert from_mapping({"backends": BACKENDS, "streams": {"heartbeat": "1500ms"}}).heartbeat_seconds == 1.5
+
+
+@pytest.mark.parametrize("heartbeat", ["500ms", "61s"])
+def test_a_heartbeat_that_helps_nobody_is_refused(heartbeat: str) -> None:
+    with pytest.raises(ConfigurationInvalid) as raised:
+        from_mapping({"backends": BACKENDS, "streams": {"heartbeat": heartbeat}})
+    (problem,) = raised.value.problems
+    assert "between 1s and 1m" in problem.message
