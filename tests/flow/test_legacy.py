@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from gateway.exchange.attempts import CONFLICT_WAITS_SECONDS
-from gateway.exchange.pumps import QUEUE_BYTES
+from gateway.exchange.calls import Call
+from gateway.exchange.pumps import QUEUE_BYTES, Pump
 from gateway.protocol.outcomes import Failed, Outcome
+from gateway.protocol.streams import StreamReader
 from gateway.protocol.versions import Era
-from tests.fakes import BOUND_SECONDS, SILENCE, TRACE, FakeAnswer, FakeClient, World
+from tests.fakes import BOUND_SECONDS, ECHO, SILENCE, TRACE, FakeAnswer, FakeClient, World
 from tests.flow.scenes import (
     CALL,
     FINAL,
@@ -304,12 +306,16 @@ async def test_a_get_stream_begun_while_the_worker_drains_is_ended_at_once() -> 
 
 @proves("LEAVE-3", "FAIL-8")
 async def test_a_pump_that_is_stopped_before_it_ran_leaves_nothing_open() -> None:
-    world, client = World().will_answer(answer := sse_answer(SILENCE, live=True)), FakeClient(CALL)
-    async with running(world, legacy_post(), client):
-        await client.until(lambda: client.started)  # the pump's task waits for its first turn
-        await world.pumps.close()
+    world, answer = World(), sse_answer(live=True)
+    endpoint = world.endpoints.pick(ECHO)
+    world.endpoints.begin(endpoint)
+    pump = Pump(Call(answer, endpoint, world.endpoints), StreamReader(1000, [1]), TRACE, [])
+    world.pumps.start(pump, ends_with_client=False)
+    await world.pumps.close()
+    await let_others_run()
     assert answer.closings == 1
-    assert client.has_ended
+    assert world.endpoints.outstanding[A] == 0
+    assert await pump.hand_over.take(0.0) == b""
 
 
 async def test_closing_ends_every_pump() -> None:

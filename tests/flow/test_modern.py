@@ -207,6 +207,18 @@ async def test_a_draining_worker_ends_a_subscription_in_good_order() -> None:
     assert world.record.outcome is Outcome.OK
 
 
+@proves("LEAVE-1", "LEAVE-3")
+@pytest.mark.parametrize("method", ["subscriptions/listen", "tools/call"])
+async def test_a_client_that_leaves_while_the_worker_drains_has_left(method: str) -> None:
+    world, client = World().will_answer(sse_answer(PROGRESS, live=True)), FakeClient(modern_body(method))
+    async with running(world, modern_post(method=method.encode()), client):
+        await client.until(lambda: client.writes)
+        world.standing.is_draining = True
+        client.leave()
+    assert client.writes == [PROGRESS]
+    assert world.record.outcome is Outcome.CLIENT_LEFT
+
+
 @proves("LEAVE-3")
 async def test_a_subscription_begun_while_the_worker_drains_is_ended_at_once() -> None:
     world = World().will_answer(sse_answer(live=True))

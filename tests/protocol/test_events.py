@@ -40,6 +40,7 @@ streams = st.lists(st.tuples(lines, line_ends).map(b"".join), max_size=12).map(b
 @example(b"data: a\r\n\r\ndata: b\n\n", [11])
 @example(b"data: a\r\r\ndata: b\n\n", [9])
 @example(b"\xef\xbb\xbfdata: a\n\n", [1, 2])
+@example(b"data: a\r\r\n\ndata: b\n\n", [9])
 def test_any_cutting_of_the_same_bytes_gives_the_same_events(data: bytes, places: list[int]) -> None:
     whole = [parse_event(block) for block in split([data])]
     assert [parse_event(block) for block in split(cut(data, places))] == whole

@@ -5,6 +5,7 @@ import pytest
 from gateway.policy.backends import Ejection, parse_endpoint
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.upstream.rosters import EndpointReport, Rosters, State
+from tests.requirements import proves
 from tests.upstream.calls import backend_at
 from tests.upstream.witnesses import Memory
 
@@ -29,6 +30,21 @@ def test_calls_go_to_the_least_loaded_endpoint() -> None:
     assert {first.address, second.address} == {A, B}
     rosters.finish(first, Outcome.OK)
     assert rosters.pick(backend) is first
+
+
+@proves("FAIL-1")
+def test_an_endpoint_that_was_tried_is_not_picked_again_though_it_is_idle() -> None:
+    rosters = Rosters(clock=Clock())
+    backend = backend_at(A, B)
+    busy = rosters.find(backend, B)
+    assert busy is not None
+    for _ in range(5):
+        rosters.begin(busy)
+    assert rosters.pick(backend).address == A
+    assert rosters.pick(backend, {A}) is busy
+    with pytest.raises(Failed) as caught:
+        rosters.pick(backend, {A, B})
+    assert caught.value.outcome is Outcome.UNREACHABLE
 
 
 def test_an_endpoint_is_found_by_its_address_while_it_is_configured() -> None:
