@@ -5,6 +5,7 @@ back where the backend can resume. What it can't save it reports, as a JSON-RPC 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -12,7 +13,7 @@ from gateway.exchange.calls import Call
 from gateway.exchange.journals import Fenced, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.pumps import HandOver
-from gateway.policy.streams import Hold
+from gateway.policy.streams import Bounds, Hold, LogAway
 from gateway.ports import EventLog, StreamTurn, Telemetry
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import message_event, parse_event, without_id
@@ -30,6 +31,9 @@ PATIENCE_SECONDS: Final = 60.0
 
 COME_BACK_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits before coming back to a backend whose stream broke. Beyond the last: it can't be resumed."""
+
+KEEP_SECONDS: Final = Bounds().keep_seconds
+"""How often the log is told that a silent stream is still pumped."""
 
 LONGEST_RETRY_SECONDS: Final = 30.0
 """Of the `retry` that a backend asks for."""
@@ -57,6 +61,8 @@ class DurablePump:
         self._call = call
         self._reopen = reopen
         self._exchange_id = exchange_id
+        self._kept_at = 0.0
+        self._vain_returns = 0  # to the backend, since it last had something new
         self.reader = reader
         self.hand_over = HandOver()
         self.outcome = Outcome.OK
@@ -77,9 +83,13 @@ class DurablePump:
             await self._report(ended)
         except asyncio.CancelledError:
             self.outcome = Outcome.CLIENT_LEFT
-            await self._log.release(self.hold)
-            self._telemetry.stream_turned(StreamTurn.RELEASED)
+            with contextlib.suppress(LogAway):
+                await self._log.release(self.hold)
+                self._telemetry.stream_turned(StreamTurn.RELEASED)
             raise
+        except Exception as error:  # a task's root, as `flow.serve` is one: a bug must not leave a stream open for ever
+            self._telemetry.stream_turned(StreamTurn.BROKEN, repr(error))
+            await self._report(Failed(Outcome.INTERNAL, "the gateway failed in the middle of this call: call again"))
         finally:
             self.close()
 
@@ -92,28 +102,40 @@ class DurablePump:
     async def _read_to_the_end(self) -> None:
         while True:
             if self._call is not None:
-                await self._read(self._call)
+                self._call.end(await self._read(self._call))
                 if not self.reader.awaited:
                     break
-                self._call.end(Outcome.BROKEN)
             self._call = await self._come_back()
         await self._catch_up()
 
-    async def _read(self, call: Call) -> None:
+    async def _read(self, call: Call) -> Outcome:
         """Reads one connection to its end, or to the response. A broken one is an end like any: we may come back."""
-        answer, reader, journal = call.answer, self.reader, self._journal
+        answer, reader, journal, before = call.answer, self.reader, self._journal, self.reader.events
         try:
             while reader.awaited:
                 piece = await answer.next_chunk(BEHIND_SECONDS if journal.is_behind else SILENCE_SECONDS)
                 if piece == b"":
-                    return
+                    return Outcome.OK
                 await self._write(reader.feed(piece) if piece else [])
                 check(reader)
+                if piece is None:
+                    await self._keep()
+            await answer.next_chunk(END_SECONDS)
         except Failed as failure:
-            if failure.outcome is not Outcome.BROKEN or not reader.cursor:
+            if reader.awaited and (failure.outcome is not Outcome.BROKEN or not reader.cursor):
                 raise
-            return
-        await answer.next_chunk(END_SECONDS)
+            return failure.outcome
+        finally:
+            self._vain_returns = 0 if reader.events > before else self._vain_returns + 1
+        return Outcome.OK
+
+    async def _keep(self) -> None:
+        """A silent stream is no forgotten one."""
+        now = asyncio.get_running_loop().time()
+        if now - self._kept_at >= KEEP_SECONDS:
+            self._kept_at = now
+            with contextlib.suppress(LogAway):
+                await self._log.keep([self.hold.stream])
 
     async def _write(self, blocks: list[bytes]) -> None:
         """Log first, client then."""
@@ -138,9 +160,9 @@ class DurablePump:
         reader = self.reader
         if not reader.cursor:
             raise Failed(Outcome.BROKEN, "the connection to the server broke, and it can't resume: call again")
-        wait_seconds = min(reader.retry_seconds or 0.0, LONGEST_RETRY_SECONDS)
-        for pause_seconds in COME_BACK_SECONDS:
-            await asyncio.sleep(max(wait_seconds, pause_seconds))
+        wished_seconds = min(reader.retry_seconds or 0.0, LONGEST_RETRY_SECONDS)
+        for pause_seconds in COME_BACK_SECONDS[min(self._vain_returns, len(COME_BACK_SECONDS) - 1) :]:
+            await asyncio.sleep(max(wished_seconds, pause_seconds))
             try:
                 return await self._reopen(reader.cursor)
             except Failed as failure:

@@ -15,6 +15,7 @@ from gateway.exchange.calls import Call
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.standing import Standing
 from gateway.ports import Client, Record
+from gateway.protocol.cursors import StreamName
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import COMMENT, message_event
 from gateway.protocol.outcomes import Ended, Failed, Outcome
@@ -167,13 +168,13 @@ class Pumps:
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
         self._tasks: set[asyncio.Task[None]] = set()
-        self._releasable: dict[asyncio.Task[None], StreamReader] = {}
+        self._durable: dict[StreamName, tuple[asyncio.Task[None], StreamReader] | None] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, pump: AnyPump, *, ends_with_client: bool, is_releasable: bool = False) -> Callable[[], object]:
-        """Runs the pump; call the result when its client has left. `is_releasable`: another worker could go on with it."""
+    def start(self, pump: AnyPump, *, ends_with_client: bool, stream: StreamName | None = None) -> Callable[[], object]:
+        """Runs the pump; call the result when its client has left. `stream`: its name, if another worker could go on."""
         task = asyncio.get_running_loop().create_task(pump.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -181,16 +182,27 @@ class Pumps:
         if ends_with_client:
             self._standing.add(task)
             return task.cancel
-        if is_releasable:
-            self._releasable[task] = pump.reader
-            task.add_done_callback(self._releasable.pop)
+        if stream is not None:
+            self._durable[stream] = (task, pump.reader)
+            task.add_done_callback(lambda _: self.forget(stream))
         return _go_on
+
+    def reserve(self, stream: StreamName) -> bool:
+        """Keeps the name for a pump to come. False: it is taken. Two pumps of one stream would each hide the other's events."""
+        if stream in self._durable:
+            return False
+        self._durable[stream] = None
+        return True
+
+    def forget(self, stream: StreamName) -> None:
+        """No pump of that stream is here any more."""
+        self._durable.pop(stream, None)
 
     def release(self) -> None:
         """The worker drains: streams that another worker can go on with are given up, so that it may at once."""
-        for task, reader in self._releasable.items():
-            if reader.cursor:
-                task.cancel()
+        for entry in list(self._durable.values()):
+            if entry is not None and entry[1].cursor:
+                entry[0].cancel()
 
     async def close(self) -> None:
         """Ends them all, and waits until they have."""

@@ -5,6 +5,7 @@ next event, forgets where it was (design §7). While Redis is away it is held, w
 errors in quick succession.
 """
 
+import contextlib
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
@@ -13,12 +14,12 @@ import msgspec
 
 from gateway.exchange.bells import Bell
 from gateway.exchange.calls import Call
-from gateway.exchange.durables import DurablePump
+from gateway.exchange.durables import KEEP_SECONDS, DurablePump
 from gateway.exchange.exchanges import Exchange, Gateway
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.reopens import reopen
-from gateway.policy.streams import NOBODY, LogAway, Owner, Reading, SessionDigest, State, Takeover
+from gateway.policy.streams import NOBODY, LogAway, Owner, Reading, Refusal, SessionDigest, State, Takeover
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol.cursors import Cursor, EventId, StreamName, encode_event_id
 from gateway.protocol.errors import encode_error
@@ -75,6 +76,7 @@ class Follower:
         self._owner: Owner = NOBODY
         self._leave_owner: Callable[[], None] | None = None
         self._silent_seconds = 0.0
+        self._kept_at = exchange.gateway.clock()
         self.ring = self._bell.ring
 
     async def run(self) -> None:
@@ -90,10 +92,12 @@ class Follower:
             if not reading.is_continuous:
                 return await self._end_with_loss(reading)
             if await self._pass_on(reading):
+                self._exchange.is_settled = True
                 return await self._exchange.client.end()
             if not reading.entries:
                 await self._mind_owner(reading)
                 await self._wait()
+                await self._keep()
             again = await self._read()
             if again is None:
                 return await self._end_with_loss(reading)
@@ -174,6 +178,14 @@ class Follower:
         if reading.owner == NOBODY or gateway.owners.is_gone(reading.owner):
             await take_over(gateway, self._log, self._stream, reading.epoch, self._exchange.record.request_id)
 
+    async def _keep(self) -> None:
+        """A stream that is followed is not forgotten, though nobody may pump it."""
+        now = self._exchange.gateway.clock()
+        if now - self._kept_at >= KEEP_SECONDS:
+            self._kept_at = now
+            with contextlib.suppress(LogAway):
+                await self._log.keep([self._stream])
+
     def forget_owner(self) -> None:
         if self._leave_owner is not None:
             self._leave_owner()
@@ -194,11 +206,14 @@ class Follower:
 async def take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch: int, exchange_id: str) -> None:
     """Makes the stream this worker's and goes on with it, unless another was first."""
     assert gateway.owners is not None
+    if not gateway.pumps.reserve(stream):  # another follower of ours is at it, or has done it
+        return
     try:
         taken = await log.take_over(stream, epoch, gateway.owners.me)
     except LogAway:
-        return
+        taken = Refusal.FENCED
     if not isinstance(taken, Takeover):
+        gateway.pumps.forget(stream)
         return
     awaited = [msgspec.json.decode(taken.facts.request_id, type=int | str)] if taken.facts.request_id else []
     reader = StreamReader(gateway.site.limits.event_bytes, awaited)
@@ -211,4 +226,4 @@ async def take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch: 
     gateway.telemetry.stream_turned(StreamTurn.TAKEN_OVER)
     pump = DurablePump(gateway.telemetry, log, journal, reader, None, come_back, exchange_id)
     pump.hand_over.detach()  # its client follows from the log
-    gateway.pumps.start(pump, ends_with_client=False, is_releasable=True)
+    gateway.pumps.start(pump, ends_with_client=False, stream=stream)

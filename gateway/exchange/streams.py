@@ -158,7 +158,8 @@ async def relay_gathered(exchange: Exchange, call: Call, reader: StreamReader, e
 async def relay_following(exchange: Exchange, answer: Answer, pump: Pump | DurablePump, *, kind: str) -> None:
     """The pump reads the stream to its end, whether or not the client stays to follow."""
     record, client, gateway, reader = exchange.record, exchange.client, exchange.gateway, pump.reader
-    leave = gateway.pumps.start(pump, ends_with_client=kind == "get", is_releasable=kind == "durable")
+    stream = pump.hold.stream if isinstance(pump, DurablePump) else None
+    leave = gateway.pumps.start(pump, ends_with_client=kind == "get", stream=stream)
     closed = gateway.telemetry.stream_opened(record, kind)
     record.status = 200
     try:
