@@ -1,10 +1,9 @@
 """Starts real `redis-server` processes on loopback, on ports that the kernel chose, and makes them suffer.
 
-The program is the one on the PATH, else the one that `tests/tools/redis.py` installed.
+The program is the one on the PATH, else the one that `tests/tools/install.py` installed.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,22 +17,13 @@ from typing import IO, Any, Final
 import redis
 
 from gateway.state.targets import Address
+from tests.tools.install import redis_server
 
 HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 20.0
-TOOLS: Final = Path(__file__).resolve().parents[2] / ".tools" / "redis"
 
 BUS_OFFSET: Final = 10_000
 """Where a cluster's node listens for the others, above its port (redis.io, "Cluster TCP ports")."""
-
-
-def find_program() -> str:
-    """`redis-server`. Raises FileNotFoundError, with the mend, where there is none."""
-    if found := shutil.which("redis-server"):
-        return found
-    if installed := next(iter(TOOLS.glob("**/bin/redis-server")), None):
-        return str(installed)
-    raise FileNotFoundError("there is no redis-server: run `make tools`, or install Debian's redis-server")
 
 
 def free_port(*, with_bus: bool = False) -> int:
@@ -75,7 +65,7 @@ class RedisServer:
     def start(self) -> None:
         """Returns when it accepts connections."""
         command = [
-            find_program(),
+            str(redis_server()),
             *self._leading(),
             "--port",
             str(self.port),
@@ -163,6 +153,7 @@ def _read_until(output: IO[str], ready: str) -> None:
             if ready in line:
                 break
         else:
+            output.close()
             raise RuntimeError("Redis didn't start:\n" + "".join(said))
     finally:
         timer.cancel()

