@@ -1,0 +1,136 @@
+"""Long calls survive: replicas are killed one after the other, or replaced all in turn, and no client loses anything. Real
+processes, a real Redis, `kill -9`; the clients do no more than the specification tells them to."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import httpx2
+import pytest
+
+from tests.fleet.fleet import Fleet, running_fleet
+from tests.fleet.processes import serving
+from tests.fleet.requests import open_session
+from tests.fleet.resumable import Caller, Report, summarise
+from tests.redis.fixtures import *  # noqa: F403  # fixtures are found by name
+from tests.redis.servers import RedisServer
+
+SEED = 3
+CLIENTS = 30
+STEPS = 50
+STEP_MILLISECONDS = 200
+BETWEEN_DEATHS_SECONDS = 2.0
+WITHIN_SECONDS = 90.0
+"""For all calls together, each of which takes 10 s where nobody dies. Beyond it they hang."""
+
+CONFIG = """
+redis: {redis}
+streams: {{heartbeat: 1s}}
+backends:
+  keeps: {{endpoints: ['{keeps}']}}
+  forgets: {{endpoints: ['{forgets}']}}
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(redis_server: RedisServer) -> Iterator[Fleet]:
+    """One backend remembers what it sent and the other doesn't; takeovers come after seconds, as the heartbeat is short."""
+    with serving("tests.fleet.resumable", "--store") as keeps, serving("tests.fleet.resumable") as forgets:
+        config = CONFIG.format(redis=redis_server.url, keeps=keeps, forgets=forgets)
+        with running_fleet(config) as fleet:
+            yield fleet
+
+
+@asynccontextmanager
+async def calling(fleet: Fleet, mount: str, http: httpx2.AsyncClient) -> AsyncIterator["list[asyncio.Task[Report]]"]:
+    """So many calls under way, each in a session of its own, and each so far that it can be resumed."""
+    url = f"{fleet.url}/{mount}/mcp"
+    callers = [Caller(url, await open_session(http, url), f"{random.getrandbits(64):x}") for _ in range(CLIENTS)]
+    async with asyncio.timeout(WITHIN_SECONDS), asyncio.TaskGroup() as tasks:
+        calls = [tasks.create_task(caller.run(STEPS, STEP_MILLISECONDS)) for caller in callers]
+        for caller in callers:
+            await caller.begun.wait()
+        yield calls
+
+
+class Deaths:
+    """Kills a replica every so often, whichever chance says of those that are up, and starts it again."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._chance = random.Random(SEED)
+        self._up = set(range(len(fleet.replicas)))
+        self.count = 0
+
+    async def run(self) -> None:
+        """Until cancelled; then it waits until all are up again."""
+        async with asyncio.TaskGroup() as rebirths:
+            with suppress(asyncio.CancelledError):
+                while True:
+                    await asyncio.sleep(BETWEEN_DEATHS_SECONDS)
+                    if self._up:
+                        number = self._chance.choice(sorted(self._up))
+                        self._fleet.kill(number)
+                        self.count += 1
+                        self._up.discard(number)
+                        rebirths.create_task(self._bring_back(number))
+
+    async def _bring_back(self, number: int) -> None:
+        await asyncio.to_thread(self._fleet.restart, number)
+        self._up.add(number)
+
+
+async def test_no_client_loses_anything_while_replicas_are_killed(
+    fleet: Fleet, http: httpx2.AsyncClient, table: list[str]
+) -> None:
+    reports, deaths = await survive(fleet, "keeps", http)
+    table.append(f"kill -9 every 2 s, {deaths} times, backend resumes: {CLIENTS} calls: {summarise(reports)}")
+    assert [faults for report in reports if (faults := report.faults(STEPS))] == []
+    assert deaths >= 3
+
+
+async def test_a_call_that_cannot_be_resumed_ends_in_a_clear_error(
+    fleet: Fleet, http: httpx2.AsyncClient, table: list[str]
+) -> None:
+    reports, deaths = await survive(fleet, "forgets", http)
+    table.append(f"kill -9 every 2 s, {deaths} times, backend forgets: {CLIENTS} calls: {summarise(reports)}")
+    assert [report.refusal for report in reports if report.refusal] == []
+    for report in reports:
+        assert report.doubled == 0
+        assert report.steps == list(range(1, len(report.steps) + 1)), "what came is a beginning"
+        if report.result:
+            assert report.faults(STEPS) == []
+        else:
+            assert "call again" in report.error
+    assert any(report.error for report in reports), "nobody's replica was killed"
+
+
+async def survive(fleet: Fleet, mount: str, http: httpx2.AsyncClient) -> tuple[list[Report], int]:
+    """What the clients saw, and how often a replica was killed meanwhile."""
+    deaths = Deaths(fleet)
+    async with calling(fleet, mount, http) as calls:
+        dying = asyncio.create_task(deaths.run())
+        try:
+            reports = await asyncio.gather(*calls)
+        finally:
+            dying.cancel()
+            await asyncio.gather(dying)
+    return reports, deaths.count
+
+
+@pytest.mark.parametrize("mount", ["keeps", "forgets"])
+async def test_a_rolling_restart_loses_nothing(
+    fleet: Fleet, http: httpx2.AsyncClient, table: list[str], mount: str
+) -> None:
+    started = asyncio.get_running_loop().time()
+    async with calling(fleet, mount, http) as calls:
+        for number in range(len(fleet.replicas)):
+            status = await asyncio.to_thread(fleet.terminate, number)
+            assert status == 0, fleet.describe()
+            await asyncio.to_thread(fleet.restart, number)
+        seconds = asyncio.get_running_loop().time() - started
+        reports = await asyncio.gather(*calls)
+    what = f"SIGTERM for each replica, {seconds:.0f} s in all, backend {mount}"
+    table.append(f"{what}: {CLIENTS} calls: {summarise(reports)}")
+    assert [faults for report in reports if (faults := report.faults(STEPS))] == []
