@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.policy.streams import Appended, AppendResult
+from gateway.policy.streams import Appended, AppendResult, Bounds, Refusal
 from gateway.protocol.cursors import START
 from tests.contract.worlds import ALICE, FACTS, new_hold, new_session
 from tests.redis.proxies import Proxy
@@ -126,3 +126,34 @@ async def test_a_room_leaves_no_connection_and_no_task(own_redis: RedisServer) -
             leave()
         assert asyncio.all_tasks() == tasks
     await asyncio.to_thread(until, lambda: b"name=mcp-gateway" not in own_redis.tell("CLIENT", "LIST"))
+
+
+@proves("LOG-3")
+async def test_a_log_whose_events_are_gone_is_lost_though_its_facts_are_there(own_redis: RedisServer) -> None:
+    async with open_room(own_redis.url) as room:
+        hold = new_hold()
+        await room.log.create(hold, FACTS, [b"1"])
+        own_redis.tell("DEL", f"mcpgw:1:log:{{{hold.stream}}}")
+        assert await room.log.read(hold.stream, START) is None
+        assert await room.log.append(hold, 2, [b"2"]) == AppendResult(Appended.LOST, 0)
+        assert await room.log.take_over(hold.stream, 1, ALICE) is Refusal.LOST
+        assert own_redis.tell("EXISTS", f"mcpgw:1:log:{{{hold.stream}}}") == 0
+
+
+@proves("LOG-6")
+async def test_nothing_is_kept_that_nobody_can_ask_for(own_redis: RedisServer) -> None:
+    async with open_room(own_redis.url, bounds=Bounds(events=32)) as room:
+        hold = new_hold()
+        log, facts = f"mcpgw:1:log:{{{hold.stream}}}", f"mcpgw:1:facts:{{{hold.stream}}}"
+        await room.log.create(hold, FACTS, [b"1", b"2"], request=b"request")
+        await room.log.append(hold, 10, [b"10"], is_across_hole=True)
+        assert own_redis.tell("XLEN", log) == 1
+        await room.log.append(hold, 11, [b"x"] * 40)
+        assert own_redis.tell("XLEN", log) == 30
+        assert own_redis.tell("HEXISTS", facts, "q") == 1
+        await room.log.append(hold, 51, [b"51"], is_final=True)
+        assert own_redis.tell("HEXISTS", facts, "q") == 0
+        other = new_hold()
+        await room.log.create(other, FACTS, [b"1"], request=b"request")
+        await room.log.finish(other)
+        assert own_redis.tell("HEXISTS", f"mcpgw:1:facts:{{{other.stream}}}", "q") == 0
