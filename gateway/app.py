@@ -70,9 +70,9 @@ class Worker:
             room = await stack.enter_async_context(UpstreamRoom(settings.site.backends, telemetry))
             standing = Standing()
             pumps = Pumps(standing)
-            stack.push_async_callback(pumps.close)
             keyring = Keyring(settings.session_keys)
             log, owners = await self._remember(stack, keyring)
+            stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             gateway = Gateway(
                 site=settings.site,
                 upstream=room.client,

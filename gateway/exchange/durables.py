@@ -83,6 +83,7 @@ class DurablePump:
             await self._report(ended)
         except asyncio.CancelledError:
             self.outcome = Outcome.CLIENT_LEFT
+            self._end_call()  # first: a backend may serve one stream to one connection at a time
             with contextlib.suppress(LogAway):
                 await self._log.release(self.hold)
                 self._telemetry.stream_turned(StreamTurn.RELEASED)
@@ -96,6 +97,9 @@ class DurablePump:
     def close(self) -> None:
         """The end, also of a pump that was cancelled before it ran. Harmless when repeated."""
         self.hand_over.close()
+        self._end_call()
+
+    def _end_call(self) -> None:
         if self._call is not None:
             self._call.end(self.outcome)
 

@@ -7,7 +7,7 @@ the end. Only a standalone stream, which nobody else can have, ends with its cli
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final, Protocol
 
 from gateway.exchange.bells import Bell
@@ -185,6 +185,8 @@ class Pumps:
         if stream is not None:
             self._durable[stream] = (task, pump.reader)
             task.add_done_callback(lambda _: self.forget(stream))
+            if self._standing.is_draining and pump.reader.cursor:
+                task.get_loop().call_soon(task.cancel)  # behind its first step: what never ran could give up nothing
         return _go_on
 
     def reserve(self, stream: StreamName) -> bool:
@@ -193,6 +195,17 @@ class Pumps:
             return False
         self._durable[stream] = None
         return True
+
+    def has(self, stream: StreamName) -> bool:
+        """Whether a pump of that stream is here, or to come."""
+        return stream in self._durable
+
+    async def finish(self, work: Coroutine[None, None, None]) -> None:
+        """Waits for work that must come to its end though whoever waits is cancelled."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
 
     def forget(self, stream: StreamName) -> None:
         """No pump of that stream is here any more."""

@@ -5,6 +5,7 @@ next event, forgets where it was (design §7). While Redis is away it is held, w
 errors in quick succession.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from hashlib import blake2b
@@ -13,7 +14,6 @@ from typing import Final
 import msgspec
 
 from gateway.exchange.bells import Bell
-from gateway.exchange.calls import Call
 from gateway.exchange.durables import KEEP_SECONDS, DurablePump
 from gateway.exchange.exchanges import Exchange, Gateway
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, Journal
@@ -56,8 +56,16 @@ async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
     leave = log.wake(event_id.stream, follower.ring)
     closed = exchange.gateway.telemetry.stream_opened(exchange.record, "resume")
     exchange.client.cut_on_leave()
+    standing = exchange.gateway.standing
+    if (task := asyncio.current_task()) is not None:
+        standing.add(task)
     try:
         await follower.run()
+    except asyncio.CancelledError:
+        if task is None or exchange.client.left or not standing.is_draining or not exchange.client.started:
+            raise
+        task.uncancel()  # the worker drains: the stream ends here, and the client resumes elsewhere
+        await exchange.client.end()
     finally:
         leave()
         follower.forget_owner()
@@ -175,7 +183,9 @@ class Follower:
             self._owner = reading.owner
             if reading.owner != NOBODY:
                 self._leave_owner = gateway.owners.follow(reading.owner, self.ring)
-        if reading.owner == NOBODY or gateway.owners.is_gone(reading.owner):
+        # Ours, and not pumped: a takeover whose answer we never got, or a pump that gave up on a Redis that was away.
+        is_orphan = reading.owner == gateway.owners.me and not gateway.pumps.has(self._stream)
+        if reading.owner == NOBODY or is_orphan or gateway.owners.is_gone(reading.owner):
             await take_over(gateway, self._log, self._stream, reading.epoch, self._exchange.record.request_id)
 
     async def _keep(self) -> None:
@@ -204,26 +214,40 @@ class Follower:
 
 
 async def take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch: int, exchange_id: str) -> None:
-    """Makes the stream this worker's and goes on with it, unless another was first."""
+    """Makes the stream this worker's and goes on with it, unless another was first; also when its follower leaves meanwhile."""
+    if gateway.pumps.reserve(stream):  # else another follower of ours is at it, or has done it
+        await gateway.pumps.finish(_take_over(gateway, log, stream, epoch, exchange_id))
+
+
+async def _take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch: int, exchange_id: str) -> None:
     assert gateway.owners is not None
-    if not gateway.pumps.reserve(stream):  # another follower of ours is at it, or has done it
-        return
+    taken: Takeover | Refusal = Refusal.FENCED
     try:
-        taken = await log.take_over(stream, epoch, gateway.owners.me)
-    except LogAway:
-        taken = Refusal.FENCED
-    if not isinstance(taken, Takeover):
-        gateway.pumps.forget(stream)
-        return
-    awaited = [msgspec.json.decode(taken.facts.request_id, type=int | str)] if taken.facts.request_id else []
+        with contextlib.suppress(LogAway):
+            taken = await log.take_over(stream, epoch, gateway.owners.me)
+    finally:
+        if not isinstance(taken, Takeover):
+            gateway.pumps.forget(stream)
+    if isinstance(taken, Takeover):
+        go_on(gateway, log, taken, exchange_id)
+
+
+def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) -> None:
+    """Pumps what is left of a stream that has become ours: the backend is asked to resume it."""
+    stream, facts = taken.hold.stream, taken.facts
+    awaited = [msgspec.json.decode(facts.request_id, type=int | str)] if facts.request_id else []
     reader = StreamReader(gateway.site.limits.event_bytes, awaited)
     reader.cursor, reader.is_resumable = taken.upstream_cursor, bool(taken.upstream_cursor)
     journal = Journal(log, taken.hold, taken.head.seq + 1)
-
-    async def come_back(cursor: bytes) -> Call:
-        return await reopen(gateway, taken.facts, cursor, exchange_id)
-
     gateway.telemetry.stream_turned(StreamTurn.TAKEN_OVER)
-    pump = DurablePump(gateway.telemetry, log, journal, reader, None, come_back, exchange_id)
+    pump = DurablePump(
+        gateway.telemetry,
+        log,
+        journal,
+        reader,
+        None,
+        lambda cursor: reopen(gateway, facts, cursor, exchange_id),
+        exchange_id,
+    )
     pump.hand_over.detach()  # its client follows from the log
     gateway.pumps.start(pump, ends_with_client=False, stream=stream)
