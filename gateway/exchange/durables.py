@@ -154,7 +154,7 @@ class DurablePump:
         """To the attached client, if there is one. One that is too slow is let go: it resumes from the log."""
         if not given:
             return
-        if self._journal.is_behind:
+        if not self._journal.is_complete:
             await self.hand_over.put(given)
         elif not self.hand_over.offer(given):
             self._telemetry.stream_turned(StreamTurn.CLIENT_DETACHED)

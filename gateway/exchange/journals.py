@@ -44,6 +44,11 @@ class Journal:
         """Whether something waits to be written."""
         return bool(self._tail) and not self._is_lost
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was written is in the log, so that a client which is let go finds it there."""
+        return not self._tail and not self._is_lost
+
     async def write(self, payloads: Sequence[bytes], upstream_cursor: bytes, *, is_final: bool) -> bytes:
         """The events as the client gets them, once they are in the log or can't be. Raises `Fenced`."""
         given = b"".join(self._number(payload) for payload in payloads)
@@ -101,8 +106,6 @@ async def open_journal(
 ) -> tuple[Journal, bytes] | None:
     """A journal that begins with these events, and what the client gets of them; None where the log is away or full."""
     first = [PRIMER, *payloads] if facts.version >= VERSION_WITH_PRIMERS else list(payloads)
-    if not first:
-        return None
     result = await log.create(hold, facts, first, upstream_cursor=upstream_cursor, is_final=is_final)
     if result.outcome is not Appended.OK:
         return None

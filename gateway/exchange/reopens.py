@@ -2,6 +2,8 @@
 
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Gateway
+from gateway.policy.backends import Backend
+from gateway.policy.forwarding import configured_headers
 from gateway.policy.streams import Facts
 from gateway.protocol import headers as h
 from gateway.protocol.outcomes import Failed, Outcome
@@ -20,7 +22,7 @@ async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str)
     gateway.endpoints.begin(endpoint)
     try:
         answer = await gateway.upstream.send(
-            backend, endpoint, b"GET", _headers(facts, cursor, request_id), b"", backend.timeouts
+            backend, endpoint, b"GET", _headers(backend, facts, cursor, request_id), b"", backend.timeouts
         )
     except Failed as failure:
         gateway.endpoints.finish(endpoint, failure.outcome)
@@ -37,8 +39,9 @@ async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str)
     raise Failed(Outcome.NONSENSE, "the server can't resume this call: call again")
 
 
-def _headers(facts: Facts, cursor: bytes, request_id: str) -> h.Headers:
+def _headers(backend: Backend, facts: Facts, cursor: bytes, request_id: str) -> h.Headers:
     headers: h.Headers = [
+        *configured_headers(backend).items(),
         (b"accept", _SSE),
         (b"accept-encoding", b"identity"),
         (h.VERSION, facts.version.encode("latin-1")),

@@ -85,6 +85,7 @@ class Follower:
         self._leave_owner: Callable[[], None] | None = None
         self._silent_seconds = 0.0
         self._kept_at = exchange.gateway.clock()
+        self._awaited_until = self._kept_at + HOLD_SECONDS
         self.ring = self._bell.ring
 
     async def run(self) -> None:
@@ -97,7 +98,7 @@ class Follower:
         await self._start()
         record.outcome = Outcome.OK
         while True:
-            if not reading.is_continuous:
+            if not reading.is_continuous and not self._is_awaited(reading):
                 return await self._end_with_loss(reading)
             if await self._pass_on(reading):
                 self._exchange.is_settled = True
@@ -125,6 +126,11 @@ class Follower:
             and facts.session == digest_session(self._exchange.token)
             and (facts.mount, facts.principal) == (session.mount, session.principal)
         )
+
+    def _is_awaited(self, reading: Reading) -> bool:
+        """Whether what the client has may still come into the log: its pump got ahead while the log was away."""
+        is_ahead = self._cursor.seq > reading.head.seq and self._cursor.epoch == reading.epoch
+        return is_ahead and reading.state is State.OPEN and self._exchange.gateway.clock() < self._awaited_until
 
     async def _read(self) -> Reading | None:
         """What is behind the cursor. While the log is away the client is held, with comments. Raises `Failed`."""

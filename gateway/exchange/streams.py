@@ -217,5 +217,6 @@ async def begin_durable(
         lambda cursor: reopen(gateway, facts, cursor, request_id),
         request_id,
     )
-    pump.hand_over.offer(given)
+    if given:
+        pump.hand_over.offer(given)
     return pump

@@ -44,7 +44,7 @@ def upstream_headers(
         *_forwarded(headers if trusted else [], index, peer, scheme),
     )
     if backend.headers:
-        replaced = _replaced(backend)
+        replaced = configured_headers(backend)
         forwarded = [header for header in forwarded if header[0] not in replaced]
         forwarded += replaced.items()
     if upstream_session:
@@ -53,7 +53,8 @@ def upstream_headers(
 
 
 @lru_cache(maxsize=1024)
-def _replaced(backend: Backend) -> dict[bytes, bytes]:
+def configured_headers(backend: Backend) -> dict[bytes, bytes]:
+    """What the operator sets on every request to the backend, credentials among it."""
     return {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in backend.headers}
 
 
