@@ -53,6 +53,19 @@ def standing_key(session: SessionDigest) -> str:
     return f"{FORMAT}:standing:{{{session}}}"
 
 
+def healed_key(session: SessionDigest) -> str:
+    """String: the session that stands in for one that its backend forgot, sealed.
+
+    Owner: the worker that healed it. Lives `HEALED_SECONDS` after it was last needed by a worker that didn't know it.
+    """
+    return f"{FORMAT}:healed:{{{session}}}"
+
+
+def healing_key(session: SessionDigest) -> str:
+    """String, random: some worker is healing this session. Owner: that worker. Lives `CLAIM_SECONDS`."""
+    return f"{FORMAT}:healing:{{{session}}}"
+
+
 def beat_key(owner: Owner) -> str:
     """String `1`: this worker lives.
 

@@ -94,7 +94,7 @@ class RedisLog:
     async def _add(
         self,
         script: scripts.Script,
-        share: float,
+        max_share: float,
         hold: Hold,
         first_seq: int,
         events: Sequence[bytes],
@@ -111,9 +111,9 @@ class RedisLog:
         args: list[Argument] = [epoch, hold.owner, cursor, int(is_final), self._live_ms, self._finished_ms]
         args += (bounds.events, bounds.bytes, *more, keys.wake_channel(stream), stream, *sealed)
         try:
-            if await self._store.share(keys.facts_key(stream)) >= share:
-                return AppendResult(Appended.FULL)
-            answer = await self._store.run(script, _keys(stream), args, size_bytes=sum(map(len, sealed)))
+            answer = await self._store.run(
+                script, _keys(stream), args, size_bytes=sum(map(len, sealed)), max_share=max_share
+            )
         except LogAway as away:
             return AppendResult(Appended.FULL if away.trouble is Trouble.FULL else Appended.AWAY)
         return AppendResult(Appended(answer[0].decode()), answer[1])
@@ -122,7 +122,9 @@ class RedisLog:
         self, stream: StreamName, after: Cursor, limit_events: int = 512, limit_bytes: int = 1024 * 1024
     ) -> Reading | None:
         args = (after.seq, after.epoch, limit_events, limit_bytes)
-        word, *got = await self._store.run(scripts.READ, _keys(stream), args, is_bulk=True)
+        # The answer may hold one event of any size: it has the time that the largest log would take.
+        size_bytes = limit_bytes + self._bounds.bytes
+        word, *got = await self._store.run(scripts.READ, _keys(stream), args, size_bytes=size_bytes, is_bulk=True)
         return self._parse(stream, got) if word == b"ok" else None
 
     def _parse(self, stream: StreamName, got: list[Any]) -> Reading | None:
@@ -190,6 +192,10 @@ class RedisLog:
         return self._wakes.hang(name, ring)
 
     # ---- what is sealed, and where it opens
+
+    def rekey(self, sealer: Sealer) -> None:
+        """The ring of keys has changed. What was sealed with one that is no longer in it is lost."""
+        self._sealer = sealer
 
     def _seal(self, stream: StreamName, place: bytes, plain: bytes) -> bytes:
         return self._sealer.encrypt(plain, stream.encode(), place)

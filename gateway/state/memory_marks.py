@@ -7,6 +7,7 @@ from typing import Generic, Self, TypeVar
 
 import msgspec
 
+from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.streams import Bounds, Owner, SessionDigest, Sighting, Standing
 from gateway.protocol.cursors import StreamName
 from gateway.state.keys import wake_channel
@@ -117,7 +118,13 @@ class MemoryHeartbeats:
 class MemoryRoom:
     """What `RedisRoom` has, for one process."""
 
-    def __init__(self, *, bounds: Bounds | None = None, heartbeat_seconds: float, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        bounds: Bounds | None = None,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
         clock = clock or asyncio.get_running_loop().time
         bounds, bells = bounds or Bounds(), Bells()
         self.log = MemoryLog(bounds, clock, bells)

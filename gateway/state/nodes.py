@@ -19,11 +19,14 @@ REDIAL_SECONDS: Final = 0.5
 
 
 class Node:
-    """Belongs to one event loop. `share`: how much of its room is used."""
+    """Belongs to one event loop. `used_bytes` of `max_bytes` (0: unbounded) is its memory, and `share` how much of its room for
+    streams that is, as it was told last."""
 
     def __init__(self, name: str, dial: Dial, spawn: Spawn, witness: Witness, on_failure: Callable[[], None]) -> None:
         self.name = name
         self.dial = dial
+        self.used_bytes = 0
+        self.max_bytes = 0
         self.share = 0.0
         self._spawn = spawn
         self._witness = witness

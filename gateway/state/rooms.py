@@ -9,6 +9,7 @@ import asyncio
 from types import TracebackType
 from typing import Final, Self
 
+from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.streams import Bounds
 from gateway.state.logs import RedisLog, Sealer
 from gateway.state.marks import RedisHeartbeats, RedisMarks
@@ -17,10 +18,6 @@ from gateway.state.stores import NodeReport, Store
 from gateway.state.targets import Target
 from gateway.state.wakes import Wakes
 from gateway.state.witnesses import Nobody, Witness
-
-HEARTBEAT_SECONDS: Final = 6.0
-"""A heartbeat's TTL. A dead worker's streams are taken over when it has been absent for as long again: within 12 s of the
-death. Shorter, and a pause of Redis or of a worker that would pass unnoticed costs a handover."""
 
 MEASURE_SECONDS: Final = 5.0
 """How often each server is asked how full it is: a fleet that writes 100 MB/s overshoots its budget by 500 MB at most."""
@@ -71,6 +68,10 @@ class RedisRoom:
             task.cancel()
         self._router.close()
         await self._group.__aexit__(None, None, None)  # an error of the caller's is not ours to wrap in a group
+
+    def rekey(self, sealer: Sealer) -> None:
+        """From now on what is written is sealed, and what is read opened, with these keys."""
+        self.log.rekey(sealer)
 
     async def inspect(self) -> list[NodeReport]:
         """How each server is now. None where a cluster hasn't told its map yet."""

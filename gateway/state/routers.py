@@ -26,8 +26,11 @@ AddressedNode = Callable[[Address], Node]
 class Router(Protocol):
     """Finds the node of a key."""
 
-    async def find(self, key: str) -> Node:
-        """Where the key lives. Raises `LogAway` where that isn't known."""
+    def find(self, key: str) -> Node | None:
+        """Where the key lives; None where that isn't known yet: `ready` then."""
+
+    async def ready(self) -> None:
+        """Returns when it has been tried to find out where keys live."""
 
     def follow(self, address: Address, *, has_moved: bool) -> Node:
         """A cluster's redirection: the key is at that address; for good, or while its slot is being moved."""
@@ -58,8 +61,11 @@ class SingleRouter:
         name = target.service or f"{target.addresses[0][0]}:{target.addresses[0][1]}"
         self._node = Node(name, dial_primary, spawn, witness, lambda: None)
 
-    async def find(self, key: str) -> Node:
+    def find(self, key: str) -> Node | None:
         return self._node
+
+    async def ready(self) -> None:
+        return
 
     def follow(self, address: Address, *, has_moved: bool) -> Node:
         raise LogAway(Trouble.REFUSED, "this is a node of a cluster: use redis+cluster://")
@@ -88,15 +94,12 @@ class ClusterRouter:
         self._asked_at = 0.0
         self._turn = -1
 
-    async def find(self, key: str) -> Node:
-        if not self._is_known:
-            # Not cancelled with whoever waits: it goes on for the next one.
-            await asyncio.shield(self._refresh_soon())
-        node = self._slots[key_slot(key.encode())]
-        if node is None:
-            self._refresh_soon()
-            raise LogAway(Trouble.AWAY, "no node of the cluster has the key's slot")
-        return node
+    def find(self, key: str) -> Node | None:
+        return self._slots[key_slot(key.encode())]
+
+    async def ready(self) -> None:
+        # Not cancelled with whoever waits: it goes on for the next one.
+        await asyncio.shield(self._refresh_soon())
 
     def follow(self, address: Address, *, has_moved: bool) -> Node:
         if has_moved:

@@ -287,3 +287,28 @@ return answer
 """,
     writes=False,
 )
+
+# KEYS healed, healing. ARGV: what failed, claim, ms to claim, ms to live. One worker of the fleet gets `mine`.
+HEAL_BEGIN: Final = _script(
+    "heal_begin",
+    """
+local healed = redis.call('GET', KEYS[1])
+if healed and healed ~= ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  return {'known', healed}
+end
+if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {'mine'} end
+return {'busy'}
+""",
+)
+
+# KEYS healed, healing. ARGV: claim, healed (empty: in vain), ms to live.
+HEAL_END: Final = _script(
+    "heal_end",
+    """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'late'} end
+if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+redis.call('DEL', KEYS[2])
+return {'ok'}
+""",
+)

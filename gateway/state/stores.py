@@ -5,7 +5,8 @@ connection broke is asked once more, within the same bound.
 """
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -67,38 +68,35 @@ class Store:
         *,
         size_bytes: int = 0,
         is_bulk: bool = False,
+        max_share: float = math.inf,
     ) -> list[Any]:
-        """What the script answers. Its keys have one hash tag. Raises `LogAway`."""
+        """What the script answers. Its keys have one hash tag. Raises `LogAway`, FULL where `max_share` of the room is used."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *args)
-        answer: list[Any] = await self._tell(script.name, command, keys[0], script, size_bytes, is_bulk)
+        ask = self._ask(command, keys[0], script, size_bytes, is_bulk, max_share)
+        answer: list[Any] = await self._tell(script.name, ask)
         return answer
 
     async def command(self, command: Command, key: str) -> Any:
         """What a command of Redis's own answers, one that only reads or puts off an expiry. Raises `LogAway`."""
-        return await self._tell(str(command[0]).lower(), command, key, None, 0, False)
+        return await self._tell(str(command[0]).lower(), self._ask(command, key, None, 0, False, math.inf))
 
-    async def share(self, key: str) -> float:
-        """How much of its room is used where that key lives."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return (await self._router.find(key)).share
-        except TimeoutError:
-            raise LogAway(Trouble.AWAY, "the cluster's map is not known") from None
-
-    async def _tell(
-        self, name: str, command: Command, key: str, script: Script | None, size_bytes: int, is_bulk: bool
-    ) -> Any:
+    async def _tell(self, name: str, ask: Coroutine[Any, Any, Any]) -> Any:
         started = self._clock()
         try:
-            answer = await self._ask(command, key, script, started + _limit_seconds(size_bytes), is_bulk)
+            answer = await ask
         except LogAway as away:
             self._witness.failed(name, away.trouble)
             raise
         self._witness.asked(name, self._clock() - started)
         return answer
 
-    async def _ask(self, command: Command, key: str, script: Script | None, deadline: float, is_bulk: bool) -> Any:
-        node = await self._find(key, deadline)
+    async def _ask(
+        self, command: Command, key: str, script: Script | None, size_bytes: int, is_bulk: bool, max_share: float
+    ) -> Any:
+        deadline = self._clock() + ANSWER_SECONDS + size_bytes / LOAD_BYTES_PER_SECOND
+        node = self._router.find(key) or await self._find(key, deadline)
+        if node.share >= max_share:
+            raise LogAway(Trouble.FULL, "too much of the room for streams is used")
         before: Command | None = None
         breaks = 0
         for _ in range(_HOPS):
@@ -118,7 +116,7 @@ class Store:
                 if breaks > 1:
                     node.fail(str(broken))
                     raise LogAway(Trouble.AWAY, str(broken)) from broken
-                node = await self._find(key, deadline)
+                node = self._router.find(key) or await self._find(key, deadline)
             except TimeoutError as late:
                 node.fail("no answer in time")
                 raise LogAway(Trouble.AWAY, f"{node.name} gave no answer in time") from late
@@ -130,9 +128,12 @@ class Store:
     async def _find(self, key: str, deadline: float) -> Node:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._router.find(key)
+                await self._router.ready()
         except TimeoutError:
             raise LogAway(Trouble.AWAY, "the cluster's map is not known") from None
+        if (node := self._router.find(key)) is None:
+            raise LogAway(Trouble.AWAY, "no node of the cluster has the key's slot")
+        return node
 
     async def _wait(self, answer: "asyncio.Future[Any]", deadline: float) -> Any:
         """As `asyncio.timeout`, for less, and it believes no clock that ran while this process was held up."""
@@ -147,19 +148,20 @@ class Store:
     async def measure(self) -> None:
         """Asks each server how full it is. One that doesn't tell keeps what it told before."""
         nodes = list(self._router.nodes())
-        memories = await asyncio.gather(*(self._measure(node) for node in nodes))
-        fleet_bytes = sum(used for used, _ in memories)
-        for node, (used, limit) in zip(nodes, memories, strict=True):
-            node.share = share_of_room(used, limit, fleet_bytes, self._budget_bytes)
+        await asyncio.gather(*(self._measure(node) for node in nodes))
+        fleet_bytes = sum(node.used_bytes for node in nodes)
+        for node in nodes:
+            node.share = share_of_room(node.used_bytes, node.max_bytes, fleet_bytes, self._budget_bytes)
             if node.share >= CREATE_SHARE:
                 node.note_trouble(Trouble.FULL, "little room is left: no new stream is made resumable")
             else:
                 node.end_trouble(Trouble.FULL)
 
-    async def _measure(self, node: Node) -> tuple[int, int]:
+    async def _measure(self, node: Node) -> None:
         text = await self._ask_node(node, ("INFO", "memory"))
         found = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
-        return int(found.get(b"used_memory", 0)), int(found.get(b"maxmemory", 0))
+        if b"used_memory" in found:
+            node.used_bytes, node.max_bytes = int(found[b"used_memory"]), int(found.get(b"maxmemory", 0))
 
     async def inspect(self) -> list[NodeReport]:
         """How each server is, and whether it may throw keys away. A managed Redis may not tell its policy."""
@@ -179,10 +181,6 @@ class Store:
         except TimeoutError:
             node.fail("no answer in time")
             return b""
-
-
-def _limit_seconds(size_bytes: int) -> float:
-    return ANSWER_SECONDS + size_bytes / LOAD_BYTES_PER_SECOND
 
 
 def _give_up(answer: "asyncio.Future[Any]", due: float) -> None:

@@ -9,6 +9,7 @@ import trustme
 
 from gateway.policy.streams import Appended, AppendResult, Bounds, Refusal
 from gateway.protocol.cursors import START
+from gateway.state.seals import Keyring
 from tests.contract.worlds import ALICE, FACTS, new_hold, new_session
 from tests.redis.proxies import Proxy
 from tests.redis.rooms import Witness, open_room
@@ -74,13 +75,35 @@ async def test_redis_holds_no_secret_in_plain(own_redis: RedisServer) -> None:
 
 
 @proves("LOG-9")
-async def test_what_other_keys_sealed_is_a_lost_log(own_redis: RedisServer) -> None:
+async def test_keys_are_rotated_under_a_stream_and_what_a_dropped_one_sealed_is_lost(own_redis: RedisServer) -> None:
+    old, new = b"old-" * 8, b"new-" * 8
     async with open_room(own_redis.url) as room:
         hold = new_hold()
+        room.rekey(Keyring([old, new]))
         await room.log.create(hold, FACTS, [b"1"])
-        for field in ("x",):
-            own_redis.tell("HSET", f"mcpgw:1:facts:{{{hold.stream}}}", field, "x" * 60)
+        room.rekey(Keyring([new, old]))
+        await room.log.append(hold, 2, [b"2"])
+        reading = await room.log.read(hold.stream, START)
+        assert reading is not None
+        assert [entry.payload for entry in reading.entries] == [b"1", b"2"]
+        room.rekey(Keyring([new]))
         assert await room.log.read(hold.stream, START) is None
+        assert await room.log.take_over(hold.stream, 1, ALICE) is Refusal.LOST
+
+
+@proves("LOG-9")
+async def test_entries_that_were_swapped_are_a_lost_log(own_redis: RedisServer) -> None:
+    async with open_room(own_redis.url) as room:
+        one, other = new_hold(), new_hold()
+        for hold in (one, other):
+            await room.log.create(hold, FACTS, [b"1", b"2"])
+        log = f"mcpgw:1:log:{{{one.stream}}}"
+        entries = own_redis.tell("XRANGE", f"mcpgw:1:log:{{{other.stream}}}", "-", "+")
+        own_redis.tell("DEL", log)
+        for entry_id, (_, payload) in entries:
+            own_redis.tell("XADD", log, entry_id, "p", payload)
+        own_redis.tell("EXPIRE", log, 100)
+        assert await room.log.read(one.stream, START) is None
 
 
 @proves("LOG-7")
