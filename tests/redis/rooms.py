@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from gateway.policy.streams import Appended, AppendResult, Bounds, Trouble
+from gateway.policy.streams import Appended, AppendResult, Bounds, LogAway, Trouble
 from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
 from gateway.state.targets import parse_target
-from tests.contract.worlds import KEY
+from tests.contract.worlds import ALICE, KEY
 
 BOUND_SECONDS: Final = 20.0
 PACE_SECONDS: Final = 0.05
@@ -62,3 +62,13 @@ async def repeat(append: Callable[[], Awaitable[AppendResult]]) -> AppendResult:
             if result.outcome not in (Appended.AWAY, Appended.FULL):
                 return result
             await asyncio.sleep(PACE_SECONDS)
+
+
+async def see_server(room: RedisRoom) -> str:
+    """Which server answers, once one does."""
+    async with asyncio.timeout(BOUND_SECONDS):
+        while True:
+            try:
+                return (await room.heartbeats.look([ALICE])).server
+            except LogAway:
+                await asyncio.sleep(PACE_SECONDS)

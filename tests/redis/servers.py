@@ -134,7 +134,7 @@ class Sentinel(RedisServer):
         super().__init__(folder, ready="+monitor master")
         (self.folder / "sentinel.conf").write_text(
             f"sentinel monitor {service} {HOST} {primary.port} 2\n"
-            f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel down-after-milliseconds {service} 1000\n"
             f"sentinel failover-timeout {service} 3000\n"
         )
 

@@ -10,7 +10,7 @@ from gateway.protocol.cursors import START, Cursor
 from gateway.state.rooms import RedisRoom
 from tests.contract.worlds import ALICE, BOB, FACTS, new_hold, new_session
 from tests.redis.proxies import Proxy
-from tests.redis.rooms import Witness, open_room, repeat
+from tests.redis.rooms import Witness, open_room, repeat, see_server
 from tests.redis.servers import WITH_DATA, RedisServer, free_port, make_server, running
 from tests.requirements import proves
 
@@ -152,12 +152,12 @@ async def test_a_redis_restarted_empty_has_lost_the_log_and_says_so(own_redis: R
         hold, session = new_hold(), new_session()
         await room.log.create(hold, FACTS, [b"1"])
         await room.marks.join(session, hold.stream)
-        before = (await room.heartbeats.look([ALICE])).server
+        before = await see_server(room)
         own_redis.restart()
         assert await repeat(lambda: room.log.append(hold, 2, [b"2"])) == AppendResult(Appended.LOST, 0)
         assert await room.log.read(hold.stream, Cursor(1, 1)) is None
         assert await room.marks.standing(session) is None
-        assert (await room.heartbeats.look([ALICE])).server != before
+        assert await see_server(room) != before
         assert await room.log.create(new_hold(), FACTS, [b"1"]) == AppendResult(Appended.OK, 1)
 
 

@@ -100,8 +100,8 @@ async def test_entries_that_were_swapped_are_a_lost_log(own_redis: RedisServer) 
         log = f"mcpgw:1:log:{{{one.stream}}}"
         entries = own_redis.tell("XRANGE", f"mcpgw:1:log:{{{other.stream}}}", "-", "+")
         own_redis.tell("DEL", log)
-        for entry_id, (_, payload) in entries:
-            own_redis.tell("XADD", log, entry_id, "p", payload)
+        for entry_id, fields in entries:
+            own_redis.tell("XADD", log, entry_id, "p", fields[b"p"])
         own_redis.tell("EXPIRE", log, 100)
         assert await room.log.read(one.stream, START) is None
 
