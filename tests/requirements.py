@@ -105,6 +105,21 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         GATEWAY, "One server, TLS, Sentinel and Cluster are told by the URL; a wrong one by a sentence."
     ),
     "REDIS-4": Requirement(GATEWAY, "A Redis that may evict keys is found out at the start."),
+    # Streams that survive: those who write and read the log
+    "DUR-1": Requirement(
+        GATEWAY, "A long call's event is in the log before its client has it; a short one's never is."
+    ),
+    "DUR-2": Requirement(
+        GATEWAY, "While the log is away or lost the attached client is served, and what can be is logged."
+    ),
+    "DUR-3": Requirement(GATEWAY, "A pump whose stream was taken over sends nothing more."),
+    "DUR-4": Requirement(f"{_2025_11}#resumability-and-redelivery", "A resume is exactly the rest, on any replica."),
+    "DUR-5": Requirement(GATEWAY, "A stream is its own session's, and for everybody else there is none."),
+    "DUR-6": Requirement(GATEWAY, "What is gone from a log is told on the call's id, never passed over."),
+    "DUR-7": Requirement(GATEWAY, "A stream without a worker is gone on with, or ends with an error on its id."),
+    "DUR-8": Requirement(
+        GATEWAY, "A worker that drains gives up what another can go on with, and lets its clients go."
+    ),
     # Exchanges
     "RELAY-1": Requirement(GATEWAY, "JSON is relayed byte for byte, with the backend's status."),
     "RELAY-2": Requirement(GATEWAY, "SSE is relayed event by event, as it comes."),
