@@ -15,15 +15,17 @@ from importlib.metadata import PackageNotFoundError, version
 from gateway.downstream.applications import Application
 from gateway.downstream.operations import DRAINING, BackendState, build_operations, build_probes
 from gateway.exchange.exchanges import Gateway
+from gateway.exchange.healers import Healer
 from gateway.exchange.owners import Alone, Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.policy.streams import Owner
-from gateway.ports import EventLog, Heartbeats
+from gateway.ports import EventLog, Healings, Heartbeats
 from gateway.protocol.versions import Era
 from gateway.settings.problems import ConfigurationInvalid
 from gateway.settings.settings import Settings, restart_needed
 from gateway.settings.watches import watch
+from gateway.state.healings import MemoryHealings, RedisHealings
 from gateway.state.memory_logs import MemoryLog
 from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
@@ -71,7 +73,7 @@ class Worker:
             standing = Standing()
             pumps = Pumps(standing)
             keyring = Keyring(settings.session_keys)
-            log, owners = await self._remember(stack, keyring)
+            log, owners, healer = await self._remember(stack, keyring)
             stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             gateway = Gateway(
                 site=settings.site,
@@ -86,6 +88,7 @@ class Worker:
                 new_trace=new_trace,
                 log=log,
                 owners=owners,
+                healer=healer,
             )
             self._gateway, self._room = gateway, room
             if self._reload is not None:
@@ -99,25 +102,28 @@ class Worker:
             yield gateway
             telemetry.draining_started()
 
-    async def _remember(self, stack: AsyncExitStack, keyring: Keyring) -> tuple[EventLog | None, Owners | None]:
-        """Where streams are logged: Redis, or this process's own memory where it is the only one."""
+    async def _remember(
+        self, stack: AsyncExitStack, keyring: Keyring
+    ) -> tuple[EventLog | None, Owners | None, Healer | None]:
+        """What outlives a request: in Redis, in this process's own memory where it is the only one, or nowhere."""
         settings, me = self._settings, Owner(new_trace())
         heartbeats: Heartbeats = Alone()
         log: EventLog
+        healings: Healings
         match settings.redis:
             case "none":
-                return None, None
+                return None, None, None
             case "memory":
-                log = MemoryLog()
+                log, healings = MemoryLog(), MemoryHealings()
             case url:
                 room = RedisRoom(
                     parse_target(url), keyring, witness=self._telemetry, heartbeat_seconds=settings.heartbeat_seconds
                 )
                 await stack.enter_async_context(room)
-                log, heartbeats = room.log, room.heartbeats
+                log, heartbeats, healings = room.log, room.heartbeats, RedisHealings(room.store)
         owners = Owners(heartbeats, me, settings.heartbeat_seconds, time.monotonic)
         stack.push_async_callback(_stop, asyncio.create_task(owners.run()))
-        return log, owners
+        return log, owners, Healer(healings)
 
     async def _follow_configuration(self, gateway: Gateway, room: UpstreamRoom, reload: Reload) -> None:
         async with aclosing(watch(self._settings, reload)) as changes:

@@ -11,11 +11,11 @@ pump that outlives it and a follower. Before it they differ in one thing alone: 
 import asyncio
 from typing import Final, assert_never
 
-from gateway.exchange.attempts import forward
 from gateway.exchange.bodies import check_head, relay_whole
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
+from gateway.exchange.healings import forward_healing, unknown_session
 from gateway.exchange.resumes import relay_resume
 from gateway.exchange.streams import SSE, relay_pipe, relay_pump
 from gateway.policy.backends import Backend, Endpoint
@@ -51,7 +51,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
             return
         if intent.is_cut_with_client:
             client.cut_on_leave()
-        call = await forward(exchange, backend, endpoint, intent, body)
+        call = await forward_healing(exchange, backend, endpoint, intent, body)
         await relay(exchange, backend, intent, call, body)
     except Ended as ended:
         await refuse(exchange, ended)
@@ -143,22 +143,14 @@ def authorize(exchange: Exchange, backend: Backend, intent: Intent) -> None:
     exchange.record.client_name = session.client_name
 
 
-def unknown_session() -> Rejected:
-    """404, upon which a client starts anew (2025-11-25, basic/transports "Session Management" 4)."""
-    return Rejected(Outcome.UNKNOWN_SESSION, "Session not found")
-
-
 def route(exchange: Exchange, backend: Backend, intent: Intent) -> Endpoint | None:
-    """The endpoint that the session is bound to; None where any will do."""
+    """The endpoint that the session is bound to; None where any will do, or where that one is gone."""
     check_era(exchange, backend, intent)
     session: Session | None = exchange.session
     if session is None:
         return None
     if session.upstream_id:
-        endpoint = exchange.gateway.endpoints.find(backend, session.address)
-        if endpoint is None:  # it was taken out of the configuration, or out of DNS: its sessions went with it
-            raise unknown_session()
-        return endpoint
+        return exchange.gateway.endpoints.find(backend, session.address)
     if isinstance(intent, End):
         # The backend keeps no session that could be ended (2025-11-25, basic/transports "Session Management" 5).
         allow = ((b"allow", b"GET, POST, OPTIONS"),)

@@ -218,6 +218,9 @@ class Telemetry(Protocol):
     def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
         """A resumable stream took a turn that an operator should know of."""
 
+    def session_healed(self, backend: str) -> None:
+        """A session that its backend forgot was begun anew."""
+
     def exception(self, record: Record, error: BaseException) -> None:
         """A bug of ours: logged with its trace, never shown to a client."""
 
@@ -308,6 +311,23 @@ class Marks(Protocol):
 
     async def leave(self, session: SessionDigest, stream: StreamName) -> None:
         """The session has no standalone stream any more, if that was it."""
+
+
+class Remedy(msgspec.Struct, frozen=True):
+    """What is known of a session that its backend forgot. `healed`: what stands in for it, sealed by the caller."""
+
+    state: Literal["known", "mine", "busy"]  # `mine`: the caller is to heal it; `busy`: another worker is at it
+    healed: bytes = b""
+
+
+class Healings(Protocol):
+    """Which sessions were healed, by all replicas, and who heals one now. Raises `LogAway`, waits as `EventLog` does."""
+
+    async def begin(self, session: SessionDigest, failed: bytes, claim: str) -> Remedy:
+        """What stands in for the session, other than what `failed`; else whose it is to find out."""
+
+    async def end(self, session: SessionDigest, claim: str, healed: bytes) -> None:
+        """What was found, for all; empty: nothing. Ignored where the claim has expired."""
 
 
 class Heartbeats(Protocol):

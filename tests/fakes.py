@@ -272,6 +272,7 @@ class FakeTelemetry:
         self.streams: list[str] = []
         self.stream_counts: Counter[str] = Counter()
         self.turns: list[StreamTurn] = []
+        self.healed: list[str] = []
 
     def begin(self, record: Record) -> None:
         self.begun.append(record)
@@ -293,6 +294,9 @@ class FakeTelemetry:
 
     def stream_events(self, done: Literal["appended", "replayed"], events: int) -> None:
         self.stream_counts[done] += events
+
+    def session_healed(self, backend: str) -> None:
+        self.healed.append(backend)
 
     def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
         self.turns.append(turn)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.exchange.healers import Healer
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
@@ -32,6 +33,7 @@ class Gateway(msgspec.Struct):
     new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
     log: EventLog | None = None  # None: no stream outlives its connection
     owners: Owners | None = None
+    healer: Healer | None = None  # None: a session that its backend forgot is gone
 
 
 class Exchange(msgspec.Struct):

@@ -122,6 +122,9 @@ class Metrics:
         )
         for turn in StreamTurn:
             self._stream_turns[(turn,)].inc(0)
+        self._healings = self._counters(
+            "mcp_gateway_healed_sessions", "Sessions that their backend forgot, and that were begun anew.", ("backend",)
+        )
         self._redis_seconds = self._histograms(
             "mcp_gateway_redis_duration_seconds", "What Redis took to answer.", ("command",)
         )
@@ -211,6 +214,10 @@ class Metrics:
     def count_stream_turn(self, turn: StreamTurn) -> None:
         """A resumable stream took that turn."""
         self._stream_turns[(turn,)].inc()
+
+    def count_healing(self, backend: str) -> None:
+        """A session that its backend forgot was begun anew."""
+        self._healings[(backend,)].inc()
 
     def observe_redis(self, command: str, seconds: float) -> None:
         """Redis answered."""

@@ -54,6 +54,11 @@ class Telemetry:
         self._metrics.count_stream_turn(turn)
         self._logs.tell("info", "stream turned", turn=turn.value, detail=detail)
 
+    def session_healed(self, backend: str) -> None:
+        """A session that its backend forgot was begun anew."""
+        self._metrics.count_healing(backend)
+        self._logs.tell("info", "session healed", backend=backend)
+
     def asked(self, command: str, seconds: float) -> None:
         """Redis answered a command, or a script of that name."""
         self._metrics.observe_redis(command, seconds)

@@ -1,0 +1,183 @@
+"""A session that its backend forgot, because it restarted, is begun anew with the client's own parameters.
+
+Once for the fleet: one worker initializes, the others wait for what it finds and remember it. Nothing is looked up as long
+as the backend knows the session; only its 404, which says that nothing was executed, starts a look. What the session held
+is lost: a backend for which that matters says `heal: false`, and its clients see the 404.
+"""
+
+import asyncio
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from gateway.exchange.attempts import forward
+from gateway.exchange.calls import Call
+from gateway.exchange.exchanges import Exchange
+from gateway.exchange.pipes import SILENCE_SECONDS
+from gateway.policy.backends import Backend, Endpoint
+from gateway.policy.streams import LogAway, SessionDigest
+from gateway.protocol import headers as h
+from gateway.protocol.answers import negotiated_version
+from gateway.protocol.intents import Intent, Listen, Send
+from gateway.protocol.outcomes import Failed, Outcome, Rejected
+from gateway.protocol.sessions import Session, encode_session, parse_session
+from gateway.protocol.streams import StreamReader
+
+PURPOSE: Final = b"healed"
+
+WAIT_SECONDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""Between looks at what another worker finds, 6 s in all. Then the client gets the 404."""
+
+INITIALIZE_SECONDS: Final = 10.0
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+_SSE: Final = b"text/event-stream"
+_REQUEST_ID: Final = "gateway-heal"
+_INITIALIZED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+
+
+async def forward_healing(
+    exchange: Exchange, backend: Backend, pinned: Endpoint | None, intent: Intent, body: bytes
+) -> Call:
+    """As `forward`, on a session that the backend knows. Raises `Rejected` (UNKNOWN_SESSION) where there is none."""
+    session, healer = exchange.session, exchange.gateway.healer
+    if session is None or not session.upstream_id:
+        return await forward(exchange, backend, pinned, intent, body)
+    if healer is None or not (backend.heal and session.params):
+        if pinned is None:  # its endpoint was taken out of the configuration, or out of DNS: its sessions went with it
+            raise unknown_session()
+        return await forward(exchange, backend, pinned, intent, body)
+    digest = digest_upstream(session)
+    failed = b""
+    if (known := healer.find(digest)) is not None:
+        failed, exchange.session = known
+        pinned = exchange.gateway.endpoints.find(backend, exchange.session.address)
+    if pinned is not None:
+        call = await forward(exchange, backend, pinned, intent, body)
+        if call.answer.status != 404 or not isinstance(intent, Send | Listen):
+            return call
+        call.end(Outcome.BACKEND_REFUSED)
+    healed = await heal(exchange, backend, session, digest, failed)
+    endpoint = None if healed is None else exchange.gateway.endpoints.find(backend, healed.address)
+    if healed is None or endpoint is None:
+        raise unknown_session()
+    exchange.session = healed
+    return await forward(exchange, backend, endpoint, intent, body)
+
+
+def unknown_session() -> Rejected:
+    """404, upon which a client starts anew (2025-11-25, basic/transports "Session Management" 4)."""
+    return Rejected(Outcome.UNKNOWN_SESSION, "Session not found")
+
+
+def digest_upstream(session: Session) -> SessionDigest:
+    """What stands for the backend's session in keys."""
+    named = f"{session.mount}\0{session.address}\0{session.upstream_id}\0{session.principal}"
+    return SessionDigest(blake2b(named.encode(), digest_size=16).hexdigest())
+
+
+async def heal(
+    exchange: Exchange, backend: Backend, session: Session, digest: SessionDigest, failed: bytes
+) -> Session | None:
+    """What stands in for the session from now on; None where nothing can."""
+    gateway = exchange.gateway
+    healer, claim = gateway.healer, gateway.new_trace()
+    assert healer is not None
+    try:
+        for wait_seconds in WAIT_SECONDS:
+            remedy = await healer.healings.begin(digest, failed, claim)
+            if remedy.state == "mine":
+                return await _initialize(exchange, backend, session, digest, claim)
+            if remedy.state == "known":
+                return _remember(exchange, digest, remedy.healed)
+            await asyncio.sleep(wait_seconds)
+    except LogAway:
+        pass
+    return None
+
+
+def _remember(exchange: Exchange, digest: SessionDigest, sealed: bytes) -> Session | None:
+    plain = exchange.gateway.seals.open(sealed.decode("latin-1"), PURPOSE)
+    session = None if plain is None else parse_session(plain)
+    if session is not None and exchange.gateway.healer is not None:
+        exchange.gateway.healer.remember(digest, sealed, session)
+    return session
+
+
+async def _initialize(
+    exchange: Exchange, backend: Backend, session: Session, digest: SessionDigest, claim: str
+) -> Session | None:
+    """Begins the session anew, and tells the fleet. Nothing that fails here is worse than the 404."""
+    healer, sealed = exchange.gateway.healer, b""
+    assert healer is not None
+    begun: Session | None = None
+    try:
+        async with asyncio.timeout(INITIALIZE_SECONDS):
+            begun = await _begin(exchange, backend, session)
+    except (Failed, TimeoutError):
+        begun = None
+    finally:
+        if begun is not None:
+            sealed = exchange.gateway.seals.seal(encode_session(begun), PURPOSE).encode("ascii")
+        await healer.healings.end(digest, claim, sealed)
+    if begun is not None:
+        healer.remember(digest, sealed, begun)
+        exchange.gateway.telemetry.session_healed(backend.name)
+    return begun
+
+
+async def _begin(exchange: Exchange, backend: Backend, session: Session) -> Session | None:
+    endpoint = exchange.gateway.endpoints.pick(backend)
+    body = msgspec.json.encode(
+        {"jsonrpc": "2.0", "id": _REQUEST_ID, "method": "initialize", "params": msgspec.Raw(session.params)}
+    )
+    call = await _post(exchange, backend, endpoint, body, [])
+    try:
+        response = await _read_response(call)
+        upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
+    finally:
+        call.end(Outcome.OK)
+    if negotiated_version(response) != session.version or not upstream_id:
+        return None
+    named = [(h.SESSION, upstream_id.encode("latin-1")), (h.VERSION, session.version.encode("latin-1"))]
+    (await _post(exchange, backend, endpoint, _INITIALIZED, named)).end(Outcome.OK)
+    return msgspec.structs.replace(session, address=endpoint.address, upstream_id=upstream_id)
+
+
+async def _post(exchange: Exchange, backend: Backend, endpoint: Endpoint, body: bytes, named: h.Headers) -> Call:
+    gateway = exchange.gateway
+    headers: h.Headers = [
+        (b"content-type", b"application/json"),
+        (b"accept", b"application/json, text/event-stream"),
+        (b"accept-encoding", b"identity"),
+        (h.REQUEST_ID, exchange.record.request_id.encode("ascii")),
+        *named,
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in backend.headers),
+    ]
+    gateway.endpoints.begin(endpoint)
+    try:
+        answer = await gateway.upstream.send(backend, endpoint, b"POST", headers, body, backend.timeouts)
+    except Failed as failure:
+        gateway.endpoints.finish(endpoint, failure.outcome)
+        raise
+    except BaseException:
+        gateway.endpoints.finish(endpoint, Outcome.CLIENT_LEFT)
+        raise
+    return Call(answer, endpoint, gateway.endpoints)
+
+
+async def _read_response(call: Call) -> bytes:
+    """The response to `initialize`, as JSON or from a stream; empty where there is none. Raises `Failed`."""
+    answer = call.answer
+    if h.media_type(answer.headers) != _SSE:
+        body = answer.body
+        return await answer.read(MAX_ANSWER_BYTES) if body is None else body
+    reader = StreamReader(MAX_ANSWER_BYTES, [_REQUEST_ID])
+    while reader.awaited and not reader.fault:
+        piece = await answer.next_chunk(SILENCE_SECONDS)
+        if piece == b"":
+            break
+        reader.feed(piece or b"")
+    return reader.last_response
