@@ -106,9 +106,12 @@ class DurablePump:
     async def _read_to_the_end(self) -> None:
         while True:
             if self._call is not None:
-                self._call.end(await self._read(self._call))
+                outcome = await self._read(self._call)
+                self._call.end(outcome)
                 if not self.reader.awaited:
                     break
+                if outcome is Outcome.OK and self.reader.retry_seconds is not None:
+                    self.hand_over.close()  # the backend wants to be polled: its client is let go, too, and polls us
             self._call = await self._come_back()
         await self._catch_up()
 

@@ -101,12 +101,15 @@ async def open_journal(
     facts: Facts,
     payloads: Sequence[bytes],
     upstream_cursor: bytes,
-    *,
-    is_final: bool = False,
+    retry_seconds: float | None = None,
 ) -> tuple[Journal, bytes] | None:
-    """A journal that begins with these events, and what the client gets of them; None where the log is away or full."""
-    first = [PRIMER, *payloads] if facts.version >= VERSION_WITH_PRIMERS else list(payloads)
-    result = await log.create(hold, facts, first, upstream_cursor=upstream_cursor, is_final=is_final)
+    """A journal that begins with these events, and what the client gets of them; None where the log is away or full.
+
+    `retry_seconds`: what the backend wants its clients to wait before they come back; the primer tells them.
+    """
+    primer = PRIMER if retry_seconds is None else b"retry: %d\n%b" % (retry_seconds * 1000, PRIMER)
+    first = [primer, *payloads] if facts.version >= VERSION_WITH_PRIMERS else list(payloads)
+    result = await log.create(hold, facts, first, upstream_cursor=upstream_cursor)
     if result.outcome is not Appended.OK:
         return None
     journal = Journal(log, hold, 1)

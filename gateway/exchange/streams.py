@@ -201,7 +201,7 @@ async def begin_durable(
     )
     hold = Hold(encode_name(bytes.fromhex(gateway.new_trace())), FIRST_EPOCH, owners.me)
     payloads = [without_id(event) for event in map(parse_event, first) if event.data]
-    opened = await open_journal(log, hold, facts, payloads, reader.cursor)
+    opened = await open_journal(log, hold, facts, payloads, reader.cursor, reader.retry_seconds)
     if opened is None:
         gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)
         return None

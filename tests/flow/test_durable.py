@@ -27,7 +27,7 @@ from gateway.policy.streams import (
     Takeover,
     Trouble,
 )
-from gateway.ports import StreamTurn
+from gateway.ports import Inbound, StreamTurn
 from gateway.protocol.cursors import START, Cursor, StreamName
 from gateway.protocol.events import parse_event
 from gateway.protocol.outcomes import Outcome
@@ -503,3 +503,25 @@ async def replay(steps: int, after: int) -> None:
     assert client.body == numbered(after, EMPTY) + b"".join(
         numbered(seq, payload) for seq, payload in enumerate(rest, start=after + 1)
     )
+
+
+# ---- polling (SEP-1699: a backend closes its stream, having said after how long to come back)
+
+
+async def test_a_backend_that_wants_to_be_polled_is_polled_and_its_client_polls_us() -> None:
+    log = BadLog()
+    polled, answer = sse_answer(b"id: 9\n" + FINAL), sse_answer(b"retry: 40\n" + PRIMER)
+    world = stage(log).will_answer(answer, polled)
+    token = token_of(world)
+    client = await run(world, legacy_post(token=token), CALL)
+    assert client.body == numbered(1, b"retry: 40\n" + EMPTY)
+    assert await log.payloads() == [b"retry: 40\n" + EMPTY, RESULT]
+    assert (await run_again(world, resume(token, 1))).body == numbered(1, EMPTY) + numbered(2, RESULT)
+    assert [sent.header(b"last-event-id") for sent in world.upstream.sent] == [None, b"7"]
+
+
+async def run_again(world: World, inbound: Inbound) -> FakeClient:
+    client = FakeClient()
+    async with asyncio.timeout(BOUND_SECONDS):
+        await serve(world.gateway, inbound, client)
+    return client
