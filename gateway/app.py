@@ -16,17 +16,17 @@ from gateway.downstream.applications import Application
 from gateway.downstream.operations import DRAINING, BackendState, build_operations, build_probes
 from gateway.exchange.exchanges import Gateway
 from gateway.exchange.healers import Healer
-from gateway.exchange.owners import Alone, Owners
+from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.policy.streams import Owner
-from gateway.ports import EventLog, Healings, Heartbeats
+from gateway.ports import Healings
 from gateway.protocol.versions import Era
 from gateway.settings.problems import ConfigurationInvalid
 from gateway.settings.settings import Settings, restart_needed
 from gateway.settings.watches import watch
 from gateway.state.healings import MemoryHealings, RedisHealings
-from gateway.state.memory_logs import MemoryLog
+from gateway.state.memory_marks import MemoryRoom
 from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
 from gateway.state.targets import parse_target
@@ -73,8 +73,6 @@ class Worker:
             standing = Standing()
             pumps = Pumps(standing)
             keyring = Keyring(settings.session_keys)
-            log, owners, healer = await self._remember(stack, keyring)
-            stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             gateway = Gateway(
                 site=settings.site,
                 upstream=room.client,
@@ -86,10 +84,9 @@ class Worker:
                 standing=standing,
                 clock=time.monotonic,
                 new_trace=new_trace,
-                log=log,
-                owners=owners,
-                healer=healer,
             )
+            await self._remember(stack, gateway, keyring)
+            stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             self._gateway, self._room = gateway, room
             if self._reload is not None:
                 watcher = asyncio.create_task(self._follow_configuration(gateway, room, self._reload))
@@ -102,28 +99,25 @@ class Worker:
             yield gateway
             telemetry.draining_started()
 
-    async def _remember(
-        self, stack: AsyncExitStack, keyring: Keyring
-    ) -> tuple[EventLog | None, Owners | None, Healer | None]:
+    async def _remember(self, stack: AsyncExitStack, gateway: Gateway, keyring: Keyring) -> None:
         """What outlives a request: in Redis, in this process's own memory where it is the only one, or nowhere."""
-        settings, me = self._settings, Owner(new_trace())
-        heartbeats: Heartbeats = Alone()
-        log: EventLog
+        settings, ttl_seconds = self._settings, self._settings.heartbeat_seconds
+        room: RedisRoom | MemoryRoom
         healings: Healings
         match settings.redis:
             case "none":
-                return None, None, None
+                return
             case "memory":
-                log, healings = MemoryLog(), MemoryHealings()
+                room = await stack.enter_async_context(MemoryRoom(heartbeat_seconds=ttl_seconds))
+                healings = MemoryHealings()
             case url:
-                room = RedisRoom(
-                    parse_target(url), keyring, witness=self._telemetry, heartbeat_seconds=settings.heartbeat_seconds
-                )
-                await stack.enter_async_context(room)
-                log, heartbeats, healings = room.log, room.heartbeats, RedisHealings(room.store)
-        owners = Owners(heartbeats, me, settings.heartbeat_seconds, time.monotonic)
+                target = parse_target(url)
+                redis = RedisRoom(target, keyring, witness=self._telemetry, heartbeat_seconds=ttl_seconds)
+                room = await stack.enter_async_context(redis)
+                healings = RedisHealings(redis.store)
+        gateway.log, gateway.marks, gateway.healer = room.log, room.marks, Healer(healings)
+        gateway.owners = owners = Owners(room.heartbeats, Owner(new_trace()), ttl_seconds, time.monotonic)
         stack.push_async_callback(_stop, asyncio.create_task(owners.run()))
-        return log, owners, Healer(healings)
 
     async def _follow_configuration(self, gateway: Gateway, room: UpstreamRoom, reload: Reload) -> None:
         async with aclosing(watch(self._settings, reload)) as changes:

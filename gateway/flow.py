@@ -13,6 +13,7 @@ from typing import Final, assert_never
 
 from gateway.exchange.bodies import check_head, relay_whole
 from gateway.exchange.calls import Call
+from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
@@ -208,6 +209,7 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
         record.upstream_ended = record.upstream_ended or exchange.gateway.clock()
         call.end(outcome)
     observe_era(exchange, backend, intent, answer.status)
+    await note_ending(exchange, intent, answer.status, body)
 
 
 _SPOKEN: Final = frozenset({Outcome.OK, Outcome.TOOL_ERROR})

@@ -66,8 +66,11 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "SESS-3": Requirement(GATEWAY, "Upstream the backend's own session id stands in place of the token."),
     "SESS-4": Requirement(GATEWAY, "A session is served by its own endpoint, and gets 404 when that is gone."),
     "SESS-5": Requirement(f"{_2025_11}#session-management", "DELETE of a sessionless backend's token gets 405."),
+    "MARK-9": Requirement(GATEWAY, "What a client has ended is neither pumped on nor taken over, on any replica."),
     "HEAL-1": Requirement(GATEWAY, "A session that its backend forgot is begun anew, unless `heal: false`; else 404."),
-    "HEAL-2": Requirement(GATEWAY, "A forgotten session is healed by one worker of the fleet, and the others are told."),
+    "HEAL-2": Requirement(
+        GATEWAY, "A forgotten session is healed by one worker of the fleet, and the others are told."
+    ),
     "SESS-6": Requirement(GATEWAY, "A session's token round-trips, and says its format version."),
     # Streams that survive: the log
     "LOG-1": Requirement(

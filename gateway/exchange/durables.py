@@ -6,14 +6,14 @@ back where the backend can resume. What it can't save it reports, as a JSON-RPC 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from gateway.exchange.calls import Call
 from gateway.exchange.journals import Fenced, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.pumps import HandOver
-from gateway.policy.streams import Bounds, Hold, LogAway
+from gateway.policy.streams import Bounds, Hold, LogAway, SessionDigest
 from gateway.ports import EventLog, StreamTurn, Telemetry
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import message_event, parse_event, without_id
@@ -37,6 +37,9 @@ KEEP_SECONDS: Final = Bounds().keep_seconds
 
 LONGEST_RETRY_SECONDS: Final = 30.0
 """Of the `retry` that a backend asks for."""
+
+Wake = Callable[[SessionDigest, Callable[[], None]], Callable[[], None]]
+Watch = tuple[Wake, SessionDigest, Callable[[], Coroutine[Any, Any, bool]]]
 
 Reopen = Callable[[bytes], Awaitable[Call]]
 """Asks the backend for what follows that event id of its own. Raises `Failed`."""
@@ -63,10 +66,16 @@ class DurablePump:
         self._exchange_id = exchange_id
         self._kept_at = 0.0
         self._vain_returns = 0  # to the backend, since it last had something new
+        self._watch: Watch | None = None
+        self._is_unwanted = False
         self.reader = reader
         self.hand_over = HandOver()
         self.outcome = Outcome.OK
         self.detail = ""
+
+    def end_when(self, wake: Wake, session: SessionDigest, is_ended: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+        """From now on the pump ends as soon as its client has ended the call; `wake` says when to ask."""
+        self._watch = (wake, session, is_ended)
 
     @property
     def hold(self) -> Hold:
@@ -74,6 +83,7 @@ class DurablePump:
 
     async def run(self) -> None:
         """Never raises but when cancelled: then the stream is released, for whoever follows it to take over."""
+        leave = self._watch_ending()
         try:
             await self._read_to_the_end()
             self.outcome = self.reader.outcome
@@ -83,6 +93,9 @@ class DurablePump:
             await self._report(ended)
         except asyncio.CancelledError:
             self.outcome = Outcome.CLIENT_LEFT
+            if self._is_unwanted:
+                await self._finish_unwanted()
+                return
             self._end_call()  # first: a backend may serve one stream to one connection at a time
             with contextlib.suppress(LogAway):
                 await self._log.release(self.hold)
@@ -92,7 +105,36 @@ class DurablePump:
             self._telemetry.stream_turned(StreamTurn.BROKEN, repr(error))
             await self._report(Failed(Outcome.INTERNAL, "the gateway failed in the middle of this call: call again"))
         finally:
+            leave()
             self.close()
+
+    def _watch_ending(self) -> Callable[[], None]:
+        """Asks whether the call was ended, whenever something is new in its session. Undone by the result."""
+        task = asyncio.current_task()
+        if self._watch is None or task is None:
+            return _nothing
+        wake, session, is_ended = self._watch
+        questions: set[asyncio.Task[None]] = set()
+
+        async def ask() -> None:
+            if await is_ended() and not self._is_unwanted:
+                self._is_unwanted = True
+                task.cancel()
+
+        def ring() -> None:
+            question = task.get_loop().create_task(ask())
+            questions.add(question)
+            question.add_done_callback(questions.discard)
+
+        return wake(session, ring)
+
+    async def _finish_unwanted(self) -> None:
+        """The client has ended the call: nobody is to go on with it."""
+        if (task := asyncio.current_task()) is not None:
+            task.uncancel()
+        self._end_call()
+        with contextlib.suppress(LogAway):
+            await self._log.finish(self.hold)
 
     def close(self) -> None:
         """The end, also of a pump that was cancelled before it ran. Harmless when repeated."""
@@ -200,3 +242,7 @@ class DurablePump:
     def _note_fenced(self) -> None:
         self.detail = "another worker has taken the stream over"
         self._telemetry.stream_turned(StreamTurn.FENCED)
+
+
+def _nothing() -> None:
+    """There is nothing to undo."""

@@ -9,7 +9,19 @@ from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.policy.sites import Site
-from gateway.ports import Client, ClientLeft, Endpoints, Eras, EventLog, Inbound, Record, Seals, Telemetry, Upstream
+from gateway.ports import (
+    Client,
+    ClientLeft,
+    Endpoints,
+    Eras,
+    EventLog,
+    Inbound,
+    Marks,
+    Record,
+    Seals,
+    Telemetry,
+    Upstream,
+)
 from gateway.protocol import headers as h
 from gateway.protocol.errors import encode_error
 from gateway.protocol.outcomes import Ended, Outcome
@@ -32,6 +44,7 @@ class Gateway(msgspec.Struct):
     clock: Callable[[], float]
     new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
     log: EventLog | None = None  # None: no stream outlives its connection
+    marks: Marks | None = None
     owners: Owners | None = None
     healer: Healer | None = None  # None: a session that its backend forgot is gone
 

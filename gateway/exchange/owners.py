@@ -1,10 +1,10 @@
 """Who among the workers is gone, as this worker has seen it: one heartbeat, and one look at those of all whom we follow."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from gateway.policy.absences import BEATS_PER_TTL, Absence
-from gateway.policy.streams import LogAway, Owner, Sighting
+from gateway.policy.streams import LogAway, Owner
 from gateway.ports import Heartbeats
 
 Ring = Callable[[], object]
@@ -57,14 +57,3 @@ class Owners:
         for owner in self._absence.gone(followed):
             for ring in list(self._rings.get(owner, {}).values()):
                 ring()
-
-
-class Alone:
-    """The heartbeats of a worker that has no others beside it: its log is its own memory."""
-
-    async def beat(self, owner: Owner) -> None:
-        """Nobody listens."""
-
-    async def look(self, owners: Collection[Owner]) -> Sighting:
-        """Whoever else owned a stream can't be."""
-        return Sighting("", frozenset(owners))

@@ -8,7 +8,6 @@ errors in quick succession.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -19,7 +18,8 @@ from gateway.exchange.exchanges import Exchange, Gateway
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.reopens import reopen
-from gateway.policy.streams import NOBODY, LogAway, Owner, Reading, Refusal, SessionDigest, State, Takeover
+from gateway.exchange.sessions import digest_session
+from gateway.policy.streams import NOBODY, Facts, LogAway, Owner, Reading, Refusal, State, Takeover
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol.cursors import Cursor, EventId, StreamName, encode_event_id
 from gateway.protocol.errors import encode_error
@@ -41,11 +41,6 @@ SSE_HEADERS: Final = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-
-
-def digest_session(token: str) -> SessionDigest:
-    """What stands for a session in the log: a client keeps its token as long as its session."""
-    return SessionDigest(blake2b(token.encode("ascii"), digest_size=16).hexdigest())
 
 
 async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
@@ -235,7 +230,22 @@ async def _take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch:
         if not isinstance(taken, Takeover):
             gateway.pumps.forget(stream)
     if isinstance(taken, Takeover):
-        go_on(gateway, log, taken, exchange_id)
+        if await is_ended(gateway, taken.facts):
+            with contextlib.suppress(LogAway):
+                await log.finish(taken.hold)
+            gateway.pumps.forget(stream)
+        else:
+            go_on(gateway, log, taken, exchange_id)
+
+
+async def is_ended(gateway: Gateway, facts: Facts) -> bool:
+    """Whether the client has cancelled the call, or ended its session: then nobody waits for more."""
+    if gateway.marks is None:
+        return False
+    try:
+        return await gateway.marks.is_ended(facts.session, facts.request_id or None)
+    except LogAway:
+        return False
 
 
 def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) -> None:
@@ -256,4 +266,5 @@ def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) ->
         exchange_id,
     )
     pump.hand_over.detach()  # its client follows from the log
+    pump.end_when(log.wake, facts.session, lambda: is_ended(gateway, facts))
     gateway.pumps.start(pump, ends_with_client=False, stream=stream)

@@ -19,7 +19,8 @@ from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check, pipe
 from gateway.exchange.pumps import Pump, follow
 from gateway.exchange.reopens import reopen
-from gateway.exchange.resumes import digest_session
+from gateway.exchange.resumes import is_ended
+from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import listen_ended
 from gateway.policy.backends import Backend
 from gateway.policy.streams import Facts, Hold
@@ -217,6 +218,7 @@ async def begin_durable(
         lambda cursor: reopen(gateway, facts, cursor, request_id),
         request_id,
     )
+    pump.end_when(log.wake, facts.session, lambda: is_ended(gateway, facts))
     if given:
         pump.hand_over.offer(given)
     return pump

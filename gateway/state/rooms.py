@@ -14,7 +14,7 @@ from gateway.policy.streams import Bounds
 from gateway.state.logs import RedisLog, Sealer
 from gateway.state.marks import RedisHeartbeats, RedisMarks
 from gateway.state.routers import Router, make_router
-from gateway.state.stores import NodeReport, Store
+from gateway.state.stores import ANSWER_SECONDS, NodeReport, Store
 from gateway.state.targets import Target
 from gateway.state.wakes import Wakes
 from gateway.state.witnesses import Nobody, Witness
@@ -39,12 +39,14 @@ class RedisRoom:
         bounds: Bounds | None = None,
         witness: Witness | None = None,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._target = target
         self._sealer = sealer
         self._bounds = bounds or Bounds()
         self._witness = witness or Nobody()
         self._heartbeat_seconds = heartbeat_seconds
+        self._answer_seconds = answer_seconds
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
         self._router: Router
@@ -54,7 +56,7 @@ class RedisRoom:
         spawn = self._group.create_task
         self._router = make_router(self._target, spawn, self._witness)
         wakes = Wakes(self._router.dial)
-        self.store = Store(self._router, self._witness, self._bounds.budget_bytes)
+        self.store = Store(self._router, self._witness, self._bounds.budget_bytes, self._answer_seconds)
         self.log = RedisLog(self.store, self._sealer, wakes, self._bounds)
         self.marks = RedisMarks(self.store, self._bounds)
         self.heartbeats = RedisHeartbeats(self.store, self._heartbeat_seconds)

@@ -54,10 +54,17 @@ class NodeReport(msgspec.Struct, frozen=True):
 class Store:
     """Runs scripts and commands where their keys live."""
 
-    def __init__(self, router: Router, witness: Witness, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        router: Router,
+        witness: Witness,
+        budget_bytes: int | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._router = router
         self._witness = witness
         self._budget_bytes = budget_bytes
+        self._answer_seconds = answer_seconds
         self._clock = asyncio.get_running_loop().time
 
     async def run(
@@ -93,7 +100,7 @@ class Store:
     async def _ask(
         self, command: Command, key: str, script: Script | None, size_bytes: int, is_bulk: bool, max_share: float
     ) -> Any:
-        deadline = self._clock() + ANSWER_SECONDS + size_bytes / LOAD_BYTES_PER_SECOND
+        deadline = self._clock() + self._answer_seconds + size_bytes / LOAD_BYTES_PER_SECOND
         node = self._router.find(key) or await self._find(key, deadline)
         if node.share >= max_share:
             raise LogAway(Trouble.FULL, "too much of the room for streams is used")
@@ -175,7 +182,7 @@ class Store:
     async def _ask_node(self, node: Node, command: Command) -> Any:
         """The answer, or an empty one where there is none: nothing depends on it."""
         try:
-            return await self._wait(node.ask(command), self._clock() + ANSWER_SECONDS)
+            return await self._wait(node.ask(command), self._clock() + self._answer_seconds)
         except (LogAway, LineBroken, ResponseError):
             return b""
         except TimeoutError:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.exchange.owners import Alone, Owners
-from gateway.exchange.resumes import digest_session
+from gateway.exchange.owners import Owners
+from gateway.exchange.sessions import digest_session
 from gateway.flow import serve
 from gateway.policy.streams import (
     NOBODY,
@@ -32,6 +32,7 @@ from gateway.protocol.cursors import START, Cursor, StreamName
 from gateway.protocol.events import parse_event
 from gateway.protocol.outcomes import Outcome
 from gateway.state.memory_logs import MemoryLog
+from gateway.state.memory_marks import MemoryHeartbeats
 from tests.fakes import BOUND_SECONDS, NOW, FakeAnswer, FakeClient, World
 from tests.flow.scenes import (
     CALL,
@@ -120,7 +121,7 @@ def ids_of(data: bytes) -> list[bytes]:
 def stage(log: BadLog) -> World:
     world = World()
     world.gateway.log = log
-    world.gateway.owners = Owners(Alone(), ME, 6.0, lambda: NOW)
+    world.gateway.owners = Owners(MemoryHeartbeats(6.0, lambda: NOW), ME, 6.0, lambda: NOW)
     return world
 
 
