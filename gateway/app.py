@@ -53,6 +53,7 @@ class Worker:
         self._reload = reload
         self._gateway: Gateway | None = None
         self._room: UpstreamRoom | None = None
+        self._keyring = Keyring(settings.session_keys)
         self._logs = Logs(settings.log_level, settings.log_format)
         self._telemetry = Telemetry(self._logs, Metrics(self.version), time.monotonic)
         self.application = self._build_application(settings)
@@ -72,20 +73,19 @@ class Worker:
             room = await stack.enter_async_context(UpstreamRoom(settings.site.backends, telemetry))
             standing = Standing()
             pumps = Pumps(standing)
-            keyring = Keyring(settings.session_keys)
             gateway = Gateway(
                 site=settings.site,
                 upstream=room.client,
                 endpoints=room.endpoints,
                 eras=room.eras,
-                seals=keyring,
+                seals=self._keyring,
                 telemetry=telemetry,
                 pumps=pumps,
                 standing=standing,
                 clock=time.monotonic,
                 new_trace=new_trace,
             )
-            await self._remember(stack, gateway, keyring)
+            await self._remember(stack, gateway)
             stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             self._gateway, self._room = gateway, room
             if self._reload is not None:
@@ -99,7 +99,7 @@ class Worker:
             yield gateway
             telemetry.draining_started()
 
-    async def _remember(self, stack: AsyncExitStack, gateway: Gateway, keyring: Keyring) -> None:
+    async def _remember(self, stack: AsyncExitStack, gateway: Gateway) -> None:
         """What outlives a request: in Redis, in this process's own memory where it is the only one, or nowhere."""
         settings, ttl_seconds = self._settings, self._settings.heartbeat_seconds
         room: RedisRoom | MemoryRoom
@@ -112,7 +112,7 @@ class Worker:
                 healings = MemoryHealings()
             case url:
                 target = parse_target(url)
-                redis = RedisRoom(target, keyring, witness=self._telemetry, heartbeat_seconds=ttl_seconds)
+                redis = RedisRoom(target, self._keyring, witness=self._telemetry, heartbeat_seconds=ttl_seconds)
                 room = await stack.enter_async_context(redis)
                 healings = RedisHealings(redis.store)
         gateway.log, gateway.marks, gateway.healer = room.log, room.marks, Healer(healings)
@@ -133,7 +133,7 @@ class Worker:
             logging.getLogger("gateway.app").warning("these need a restart to change: %s", ", ".join(kept))
         room.reconcile(settings.site.backends)
         if settings.session_keys != self._settings.session_keys:
-            gateway.seals = Keyring(settings.session_keys)
+            self._keyring.change(settings.session_keys)
         if settings.log_level != self._settings.log_level:
             self._telemetry.change_log_level(settings.log_level)
         gateway.site = settings.site

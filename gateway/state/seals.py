@@ -35,14 +35,22 @@ class Keyring:
     """The `Seals` port, over a ring of keys of 32 bytes or more."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys: tuple[bytes, ...] = ()
+        self._ciphers: dict[bytes, tuple[AESGCM, ...]] = {}
+        self._opened: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
+        self._of_streams: OrderedDict[bytes, tuple[AESGCM, ...]] = OrderedDict()
+        self.change(keys)
+
+    def change(self, keys: Sequence[bytes]) -> None:
+        """From now on these keys, for all who hold the ring. What only a dropped key opens is opened no more."""
         if not keys:
             raise ValueError("a key ring needs at least one key")
         if any(len(key) < KEY_BYTES for key in keys):
             raise ValueError(f"a session key has at least {KEY_BYTES} bytes")
         self._keys = tuple(keys)
-        self._ciphers: dict[bytes, tuple[AESGCM, ...]] = {}
-        self._opened: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
-        self._of_streams: OrderedDict[bytes, tuple[AESGCM, ...]] = OrderedDict()
+        self._ciphers.clear()
+        self._opened.clear()
+        self._of_streams.clear()
 
     def __repr__(self) -> str:
         return f"Keyring({len(self._keys)} keys)"

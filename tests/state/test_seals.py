@@ -177,3 +177,16 @@ def test_the_ciphers_of_streams_are_kept_within_a_bound() -> None:
         ring.encrypt(b"x", b"stream-%d" % n, b"1-1")
     assert len(ring._of_streams) == STREAM_CIPHERS
     assert ring.decrypt(sealed, b"stream-0", b"1-1") == b"first"
+
+
+@proves("SEAL-1")
+def test_a_ring_whose_keys_change_opens_what_the_new_ones_open() -> None:
+    ring, successor = Keyring([OLD]), Keyring([NEW])
+    old, new = ring.seal(b"old", PURPOSE), successor.seal(b"new", PURPOSE)
+    assert ring.open(old, PURPOSE) == b"old"
+    ring.change([NEW])
+    assert ring.open(new, PURPOSE) == b"new"
+    assert ring.open(old, PURPOSE) is None
+    with pytest.raises(ValueError, match="at least one key"):
+        ring.change([])
+    assert ring.open(new, PURPOSE) == b"new"
