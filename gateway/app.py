@@ -115,6 +115,7 @@ class Worker:
                 redis = RedisRoom(target, self._keyring, witness=self._telemetry, heartbeat_seconds=ttl_seconds)
                 room = await stack.enter_async_context(redis)
                 healings = RedisHealings(redis.store)
+                stack.push_async_callback(_stop, asyncio.create_task(warn_of_eviction(redis)))
         gateway.log, gateway.marks, gateway.healer = room.log, room.marks, Healer(healings)
         gateway.owners = owners = Owners(room.heartbeats, Owner(new_trace()), ttl_seconds, time.monotonic)
         stack.push_async_callback(_stop, asyncio.create_task(owners.run()))
@@ -166,6 +167,16 @@ class Worker:
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         return self._telemetry.render_metrics(accept)
+
+
+async def warn_of_eviction(redis: RedisRoom) -> None:
+    """A Redis that throws keys away when it is full takes streams from under their clients: said once, at the start."""
+    for report in await redis.inspect():
+        if report.policy not in ("", "noeviction"):
+            message = (
+                "redis %s has maxmemory-policy %s: set it to noeviction, or resumable streams vanish when it is full"
+            )
+            logging.getLogger("gateway.app").warning(message, report.name, report.policy)
 
 
 def new_trace() -> str:
