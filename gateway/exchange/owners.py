@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from gateway.policy.absences import BEATS_PER_TTL, Absence
 from gateway.policy.streams import LogAway, Owner
 from gateway.ports import Heartbeats
 
 Ring = Callable[[], object]
+
+LINGER_TTLS: Final = 10
+"""For how many TTLs an owner is looked at when its last follower has left. A client that loses its patience sooner than an owner
+can be found gone comes back again and again: without this each return would begin the wait anew."""
 
 
 class Owners:
@@ -20,17 +25,19 @@ class Owners:
         self._clock = clock
         self._absence = Absence(ttl_seconds)
         self._rings: dict[Owner, dict[object, Ring]] = {}
+        self._left_at: dict[Owner, float] = {}  # by their last followers
 
     def follow(self, owner: Owner, ring: Ring) -> Callable[[], None]:
         """From now on `ring` is called at each look that finds the owner gone. Undone by the result."""
         key = object()
+        self._left_at.pop(owner, None)
         self._rings.setdefault(owner, {})[key] = ring
 
         def leave() -> None:
             rings = self._rings.get(owner, {})
             rings.pop(key, None)
-            if not rings:
-                self._rings.pop(owner, None)
+            if not rings and self._rings.pop(owner, None) is not None:
+                self._left_at[owner] = self._clock()
 
         return leave
 
@@ -46,7 +53,9 @@ class Owners:
 
     async def _turn(self) -> None:
         asked_at = self._clock()
-        followed = [owner for owner in self._rings if owner != self.me]
+        since = asked_at - LINGER_TTLS * self._ttl_seconds
+        self._left_at = {owner: left_at for owner, left_at in self._left_at.items() if left_at > since}
+        followed = [owner for owner in (*self._rings, *self._left_at) if owner != self.me]
         try:
             await self._heartbeats.beat(self.me)
             sighting = await self._heartbeats.look(followed)

@@ -133,12 +133,25 @@ class Event(msgspec.Struct):
 
 
 class Caller:
-    """One call of one session. `run` reports how it went; `begun` is set as soon as it could be resumed."""
+    """One call of one session. `run` reports how it went; `begun` is set as soon as it could be resumed.
 
-    def __init__(self, url: str, session: str, request_id: int | str) -> None:
+    `cut_at`: it drops its connection once, after that step. `patience_seconds`: it drops one on which no event comes for so long.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        session: str,
+        request_id: int | str,
+        *,
+        cut_at: int | None = None,
+        patience_seconds: float | None = None,
+    ) -> None:
         self._url = url
         self._session = session
         self._request_id = request_id
+        self._cut_at = cut_at
+        self._patience_seconds = patience_seconds
         self._last_id = ""
         self._ids: set[str] = set()
         self.report = Report()
@@ -176,6 +189,13 @@ class Caller:
 
     async def _follow(self, method: str, headers: dict[str, str], body: bytes) -> None:
         """Reads one reply up to the response. Raises `Cut`, `Refused`."""
+        try:
+            async with asyncio.timeout(self._patience_seconds) as limit:
+                await self._read(limit, method, headers, body)
+        except TimeoutError as silence:
+            raise Cut("nothing came") from silence
+
+    async def _read(self, limit: asyncio.Timeout, method: str, headers: dict[str, str], body: bytes) -> None:
         async with opened(self._url, method, headers, body) as (status, head, pieces):
             if status >= 500:
                 self.report.vain += 1
@@ -189,6 +209,11 @@ class Caller:
             async for event in split_events(pieces):
                 if self._take(event):
                     return
+                if self._patience_seconds is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + self._patience_seconds)
+                if self._cut_at is not None and len(self.report.steps) >= self._cut_at:
+                    self._cut_at = None
+                    raise Cut("dropped")
             raise Cut("the stream ended before the response")
 
     def _take(self, event: Event) -> bool:
