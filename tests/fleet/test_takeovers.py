@@ -92,9 +92,11 @@ async def test_no_stream_changes_hands_while_redis_is_stopped_and_calls_go_on(
     fleet = stage.open(replicas=3)
     attached = await make_callers(fleet, http, 10)
     following = await make_callers(fleet, http, 10, cut_at=2)
+    held = await make_callers(fleet, http, 10, cut_at=12)  # while Redis is stopped
+    callers = [*attached, *following, *held]
     async with asyncio.TaskGroup() as tasks:
-        calls = [tasks.create_task(caller.run(STEPS, STEP_MILLISECONDS)) for caller in (*attached, *following)]
-        for caller in (*attached, *following):
+        calls = [tasks.create_task(caller.run(STEPS, STEP_MILLISECONDS)) for caller in callers]
+        for caller in callers:
             await caller.begun.wait()
         await wait_for_resumes(following)
         stage.redis.pause()
@@ -102,14 +104,15 @@ async def test_no_stream_changes_hands_while_redis_is_stopped_and_calls_go_on(
         paused_until = asyncio.get_running_loop().time() + 3.5 * HEARTBEAT_SECONDS
         slowest = await call_until(paused_until, f"{fleet.url}/echo/mcp", http)
         assert all(len(caller.report.steps) > before for caller, before in zip(attached, steps_before, strict=True))
+        assert [(len(caller.report.steps), caller.report.resumes) for caller in held] == [(12, 1)] * 10
         stage.redis.resume()
     reports = [call.result() for call in calls]
     table.append(
         f"Redis stopped for 3.5 TTL: {len(reports)} calls: {summarise(reports)}; slowest other call {slowest:.3f} s"
     )
     assert [faults for report in reports if (faults := report.faults(STEPS))] == []
-    assert [report.resumes for report in reports] == [0] * 10 + [1] * 10
-    assert epochs(stage.redis) == [b"1"] * 20
+    assert [report.resumes for report in reports] == [0] * 10 + [1] * 20
+    assert epochs(stage.redis) == [b"1"] * 30
     for turn in ("taken_over", "fenced", "loss_reported"):
         assert await sum_metric(fleet, TURNS, turn=turn) == 0, turn
 
