@@ -10,7 +10,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from gateway.policy.streams import LogAway, Trouble
-from gateway.state.dials import dial, find_primary
+from gateway.state.dials import Dialler
 from gateway.state.lines import Spawn
 from gateway.state.nodes import Node
 from gateway.state.targets import Address, Target
@@ -54,9 +54,11 @@ class SingleRouter:
     """One server, or whichever Sentinel calls the primary when it is dialled."""
 
     def __init__(self, target: Target, spawn: Spawn, witness: Witness) -> None:
+        dialler = Dialler(target)
+
         async def dial_primary() -> Connection:
-            address = await find_primary(target) if target.kind == "sentinel" else target.addresses[0]
-            return await dial(target, address)
+            address = await dialler.find_primary() if target.kind == "sentinel" else target.addresses[0]
+            return await dialler.dial(address)
 
         name = target.service or f"{target.addresses[0][0]}:{target.addresses[0][1]}"
         self._node = Node(name, dial_primary, spawn, witness, lambda: None)
@@ -84,7 +86,8 @@ class ClusterRouter:
     """Redis Cluster: the map of slots is asked for at the start, when a node fails, and when one redirects."""
 
     def __init__(self, target: Target, spawn: Spawn, witness: Witness) -> None:
-        self._target = target
+        self._seeds = target.addresses
+        self._dialler = Dialler(target)
         self._spawn = spawn
         self._witness = witness
         self._nodes: dict[Address, Node] = {}
@@ -112,7 +115,7 @@ class ClusterRouter:
     async def dial(self) -> Connection:
         self._turn += 1
         candidates = self._candidates()
-        return await dial(self._target, candidates[self._turn % len(candidates)])
+        return await self._dialler.dial(candidates[self._turn % len(candidates)])
 
     def close(self) -> None:
         if self._refreshing is not None:
@@ -123,7 +126,7 @@ class ClusterRouter:
     def _node_at(self, address: Address) -> Node:
         if (node := self._nodes.get(address)) is None:
             name = f"{address[0]}:{address[1]}"
-            node = Node(name, lambda: dial(self._target, address), self._spawn, self._witness, self._note_failure)
+            node = Node(name, lambda: self._dialler.dial(address), self._spawn, self._witness, self._note_failure)
             self._nodes[address] = node
         return node
 
@@ -146,13 +149,13 @@ class ClusterRouter:
     def _candidates(self) -> list[Address]:
         known = [address for address, node in self._nodes.items() if not node.is_away]
         random.shuffle(known)  # to spread the questions, not to hide anything
-        return [*known, *(address for address in self._target.addresses if address not in known)]
+        return [*known, *(address for address in self._seeds if address not in known)]
 
     async def _ask_slots(self, address: Address) -> bool:
         connection = None
         try:
             async with asyncio.timeout(ASK_SLOTS_SECONDS):
-                connection = await dial(self._target, address)
+                connection = await self._dialler.dial(address)
                 await connection.send_command("CLUSTER", "SLOTS")
                 ranges = await connection.read_response()
         except (RedisError, OSError):  # TimeoutError is an OSError

@@ -17,7 +17,7 @@ from gateway.state.memory_marks import MemoryRoom
 from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
 from gateway.state.targets import parse_target
-from tests.contract.worlds import FACTS, KEY, Room, new_hold
+from tests.contract.worlds import FACTS, KEY, PATIENCE_SECONDS, Room, new_hold
 from tests.redis.servers import RedisServer
 from tests.requirements import proves
 
@@ -173,7 +173,7 @@ def test_any_history_of_the_log_in_memory_is_the_models(runner: asyncio.Runner) 
 
 @proves("LOG-1", "LOG-2", "LOG-3", "LOG-4", "LOG-6", "HOLD-1", "HOLD-2")
 def test_any_history_of_the_log_in_redis_is_the_models(runner: asyncio.Runner, redis_server: RedisServer) -> None:
-    room = RedisRoom(parse_target(redis_server.url), Keyring([KEY]), bounds=BOUNDS)
+    room = RedisRoom(parse_target(redis_server.url), Keyring([KEY]), bounds=BOUNDS, answer_seconds=PATIENCE_SECONDS)
     opened, closing = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
