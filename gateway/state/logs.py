@@ -193,10 +193,6 @@ class RedisLog:
 
     # ---- what is sealed, and where it opens
 
-    def rekey(self, sealer: Sealer) -> None:
-        """The ring of keys has changed. What was sealed with one that is no longer in it is lost."""
-        self._sealer = sealer
-
     def _seal(self, stream: StreamName, place: bytes, plain: bytes) -> bytes:
         return self._sealer.encrypt(plain, stream.encode(), place)
 

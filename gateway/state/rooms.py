@@ -71,10 +71,6 @@ class RedisRoom:
         self._router.close()
         await self._group.__aexit__(None, None, None)  # an error of the caller's is not ours to wrap in a group
 
-    def rekey(self, sealer: Sealer) -> None:
-        """From now on what is written is sealed, and what is read opened, with these keys."""
-        self.log.rekey(sealer)
-
     async def inspect(self) -> list[NodeReport]:
         """How each server is now. None where a cluster hasn't told its map yet."""
         return await self.store.inspect()

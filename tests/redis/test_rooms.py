@@ -9,7 +9,9 @@ import trustme
 
 from gateway.policy.streams import Appended, AppendResult, Bounds, Refusal
 from gateway.protocol.cursors import START
+from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
+from gateway.state.targets import parse_target
 from tests.contract.worlds import ALICE, FACTS, new_hold, new_session
 from tests.redis.proxies import Proxy
 from tests.redis.rooms import Witness, open_room, repeat
@@ -78,16 +80,16 @@ async def test_redis_holds_no_secret_in_plain(own_redis: RedisServer) -> None:
 @proves("LOG-9")
 async def test_keys_are_rotated_under_a_stream_and_what_a_dropped_one_sealed_is_lost(own_redis: RedisServer) -> None:
     old, new = b"old-" * 8, b"new-" * 8
-    async with open_room(own_redis.url) as room:
+    ring = Keyring([old, new])
+    async with RedisRoom(parse_target(own_redis.url), ring) as room:
         hold = new_hold()
-        room.rekey(Keyring([old, new]))
         await room.log.create(hold, FACTS, [b"1"])
-        room.rekey(Keyring([new, old]))
+        ring.change([new, old])
         await room.log.append(hold, 2, [b"2"])
         reading = await room.log.read(hold.stream, START)
         assert reading is not None
         assert [entry.payload for entry in reading.entries] == [b"1", b"2"]
-        room.rekey(Keyring([new]))
+        ring.change([new])
         assert await room.log.read(hold.stream, START) is None
         assert await room.log.take_over(hold.stream, 1, ALICE) is Refusal.LOST
 
