@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.owners import Owners
+from gateway.exchange.pumps import QUEUE_BYTES
 from gateway.exchange.sessions import digest_session
 from gateway.flow import serve
 from gateway.policy.streams import (
@@ -57,6 +58,7 @@ ME: Final = Owner("me")
 STEP: Final = b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\n\n'
 RESULT: Final = b'event: message\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
 EMPTY: Final = b"data: \n\n"
+LARGE: Final = PROGRESS.replace(b"{}", b'{"message":"%b"}' % (b"x" * (QUEUE_BYTES // 4)))
 
 
 class BadLog(MemoryLog):
@@ -71,6 +73,11 @@ class BadLog(MemoryLog):
         self.may_take = asyncio.Event()
         self.may_take.set()
         self.is_away = False
+        self.on_release: Callable[[], None] = lambda: None
+
+    async def release(self, hold: Hold) -> bool:
+        self.on_release()
+        return await super().release(hold)
 
     async def append(self, hold: Hold, first_seq: int, events: Sequence[bytes], **options: Any) -> AppendResult:
         await self.may_append.wait()
@@ -233,6 +240,26 @@ async def test_a_log_that_is_lost_ends_nothing_for_the_client_that_is_there() ->
     async with asyncio.timeout(BOUND_SECONDS):
         await serve(world.gateway, resume(token, 2), late)
     assert error_of(late)[0] == 404
+
+
+@proves("DUR-2")
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_slow_client_is_let_go_only_where_it_finds_the_rest_in_the_log(is_lost: bool) -> None:
+    log, answer = BadLog(), sse_answer(PROGRESS, live=True)
+    world, client = stage(log).will_answer(answer), FakeClient(CALL)
+    async with running(world, legacy_post(token=token_of(world)), client):
+        await client.until(lambda: client.body)
+        if is_lost:
+            log._logs.clear()
+        client.stop_reading()
+        for _ in range(8):
+            answer.push(LARGE)
+            await let_others_run()
+        client.go_on_reading()
+        answer.push(FINAL)
+        answer.push(b"")
+        await client.until(lambda: client.has_ended)
+    assert (StreamTurn.CLIENT_DETACHED in world.telemetry.turns, RESULT in client.body) == (not is_lost, is_lost)
 
 
 @proves("DUR-3")
@@ -428,6 +455,8 @@ async def until(log: BadLog, is_so: Callable[[Reading], bool]) -> None:
 async def test_a_draining_worker_releases_what_can_be_resumed_and_lets_its_clients_go() -> None:
     log, answer = BadLog(), sse_answer(PRIMER, PROGRESS, live=True)
     world, client = stage(log).will_answer(answer), FakeClient(CALL)
+    log.on_release = lambda: closings.append(answer.closings)
+    closings: list[int] = []
     async with running(world, legacy_post(token=token_of(world)), client):
         await client.until(lambda: client.body)
         world.standing.drain()
@@ -436,7 +465,7 @@ async def test_a_draining_worker_releases_what_can_be_resumed_and_lets_its_clien
     reading = await log.read(NAME, START)
     assert reading is not None
     assert (reading.owner, reading.state, reading.upstream_cursor) == (NOBODY, State.OPEN, b"7")
-    assert answer.closings == 1
+    assert closings == [1], "another worker may ask the backend from the moment that it is released"
 
 
 @proves("DUR-8")
