@@ -15,6 +15,7 @@ from gateway.exchange.attempts import forward
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange
 from gateway.exchange.pipes import SILENCE_SECONDS
+from gateway.exchange.sessions import digest_session
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.streams import LogAway, SessionDigest
 from gateway.protocol import headers as h
@@ -59,12 +60,21 @@ async def forward_healing(
         if call.answer.status != 404 or not isinstance(intent, Send | Listen):
             return call
         call.end(Outcome.BACKEND_REFUSED)
-    healed = await heal(exchange, backend, session, digest, failed)
+    healed = None if await has_ended(exchange) else await heal(exchange, backend, session, digest, failed)
     endpoint = None if healed is None else exchange.gateway.endpoints.find(backend, healed.address)
     if healed is None or endpoint is None:
         raise unknown_session()
     exchange.session = healed
     return await forward(exchange, backend, endpoint, intent, body)
+
+
+async def has_ended(exchange: Exchange) -> bool:
+    """Whether the client itself ended the session, on whichever replica; also where that can't be told."""
+    marks = exchange.gateway.marks
+    try:
+        return marks is not None and await marks.is_ended(digest_session(exchange.token), None)
+    except LogAway:
+        return True
 
 
 def unknown_session() -> Rejected:

@@ -6,6 +6,7 @@ from gateway.exchange.healers import Healer
 from gateway.policy.backends import Backend
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.state.healings import MemoryHealings
+from gateway.state.memory_marks import MemoryRoom
 from tests.fakes import ECHO, FakeAnswer, World, site_of
 from tests.flow.scenes import (
     CALL,
@@ -174,3 +175,15 @@ async def test_what_failed_is_tried_again_by_the_next_request() -> None:
     world.will_answer(forgotten(), json_answer(BEGUN, NEW_SESSION), accepted(), json_answer())
     client = await run(world, legacy_post(token=token), CALL)
     assert client.status == 200
+
+
+@proves("HEAL-1")
+async def test_a_session_that_its_client_ended_stays_ended() -> None:
+    world = world_of(MemoryHealings()).will_answer(FakeAnswer(200, [], b"", whole=True), forgotten())
+    async with MemoryRoom() as room:
+        world.gateway.marks = room.marks
+        token = token_of(world, params=PARAMS)
+        await run(world, request("DELETE", *session_headers(token)))
+        client = await run(world, legacy_post(token=token), CALL)
+    assert error_of(client)[0] == 404
+    assert sessions_sent(world) == [(b"DELETE", b"up-7"), (b"POST", b"up-7")]
