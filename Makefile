@@ -16,7 +16,7 @@ STAMP := $(VENV)/.made-of-$(MADE_OF)
 # uv is quicker, where it is; pip does the same.
 UV := $(shell command -v uv 2>/dev/null)
 # Tests that start fleets and foreign programs.
-SLOW := bench clients conformance fleet
+SLOW := bench clients conformance contract fleet redis
 
 .PHONY: help
 help: ## Say what there is
