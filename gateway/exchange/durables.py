@@ -215,7 +215,7 @@ class DurablePump:
             try:
                 return await self._reopen(reader.cursor)
             except Failed as failure:
-                if failure.outcome not in (Outcome.UNREACHABLE, Outcome.BROKEN, Outcome.TIMED_OUT):
+                if failure.outcome not in (Outcome.UNREACHABLE, Outcome.BROKEN):
                     raise
         raise Failed(Outcome.UNREACHABLE, "the server could not be reached again: call again")
 

@@ -1,5 +1,7 @@
 """The rest of a stream, asked of the backend: GET with the last event id that it gave (2025-11-25, "Resumability")."""
 
+from collections.abc import Awaitable, Callable
+
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Gateway
 from gateway.policy.backends import Backend
@@ -9,6 +11,22 @@ from gateway.protocol import headers as h
 from gateway.protocol.outcomes import Failed, Outcome
 
 _SSE = b"text/event-stream"
+
+
+def make_reopen(gateway: Gateway, facts: Facts, request_id: str) -> Callable[[bytes], Awaitable[Call]]:
+    """Asks the backend for what follows an event id of its own, as often as need be, within the time that a call has in all.
+
+    After a takeover that time begins anew. Without it a backend that closes again and again would be asked for ever.
+    """
+    backend = gateway.site.backends.get(facts.backend)
+    until = gateway.clock() + (backend.timeouts.total_seconds if backend is not None else 0.0)
+
+    async def ask(cursor: bytes) -> Call:
+        if backend is not None and gateway.clock() > until:
+            raise Failed(Outcome.TIMED_OUT, "the server did not finish this call within the time allowed")
+        return await reopen(gateway, facts, cursor, request_id)
+
+    return ask
 
 
 async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str) -> Call:

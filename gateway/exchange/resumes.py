@@ -17,7 +17,7 @@ from gateway.exchange.durables import KEEP_SECONDS, DurablePump
 from gateway.exchange.exchanges import Exchange, Gateway
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS
-from gateway.exchange.reopens import reopen
+from gateway.exchange.reopens import make_reopen
 from gateway.exchange.sessions import digest_session
 from gateway.policy.streams import NOBODY, Facts, LogAway, Owner, Reading, Refusal, State, Takeover
 from gateway.ports import EventLog, StreamTurn
@@ -262,7 +262,7 @@ def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) ->
         journal,
         reader,
         None,
-        lambda cursor: reopen(gateway, facts, cursor, exchange_id),
+        make_reopen(gateway, facts, exchange_id),
         exchange_id,
     )
     pump.hand_over.detach()  # its client follows from the log

@@ -18,7 +18,7 @@ from gateway.exchange.exchanges import Exchange, reply, session_header
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check, pipe
 from gateway.exchange.pumps import Pump, follow
-from gateway.exchange.reopens import reopen
+from gateway.exchange.reopens import make_reopen
 from gateway.exchange.resumes import is_ended
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import listen_ended
@@ -215,7 +215,7 @@ async def begin_durable(
         journal,
         reader,
         call.pass_on(),
-        lambda cursor: reopen(gateway, facts, cursor, request_id),
+        make_reopen(gateway, facts, request_id),
         request_id,
     )
     pump.end_when(log.wake, facts.session, lambda: is_ended(gateway, facts))

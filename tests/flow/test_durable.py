@@ -34,7 +34,7 @@ from gateway.protocol.events import parse_event
 from gateway.protocol.outcomes import Outcome
 from gateway.state.memory_logs import MemoryLog
 from gateway.state.memory_marks import MemoryHeartbeats
-from tests.fakes import BOUND_SECONDS, NOW, FakeAnswer, FakeClient, World
+from tests.fakes import BOUND_SECONDS, ECHO, NOW, FakeAnswer, FakeClient, World
 from tests.flow.scenes import (
     CALL,
     FINAL,
@@ -548,6 +548,21 @@ async def test_a_backend_that_wants_to_be_polled_is_polled_and_its_client_polls_
     assert await log.payloads() == [b"retry: 40\n" + EMPTY, RESULT]
     assert (await run_again(world, resume(token, 1))).body == numbered(1, EMPTY) + numbered(2, RESULT)
     assert [sent.header(b"last-event-id") for sent in world.upstream.sent] == [None, b"7"]
+
+
+async def test_a_backend_that_closes_again_and_again_is_asked_as_long_as_a_call_may_take() -> None:
+    log, now = BadLog(), [NOW]
+    world = stage(log).will_answer(sse_answer(PRIMER), sse_answer(b""))
+    world.gateway.clock = lambda: now[0]
+    token, client = token_of(world), FakeClient(CALL)
+    async with running(world, legacy_post(token=token), client):
+        await client.until(lambda: client.body)
+        await until(log, lambda _: len(world.upstream.sent) == 2)
+        now[0] += ECHO.timeouts.total_seconds + 1
+    identified, _, error = client.body.split(b"\n\n", 1)[1].partition(b"\n")
+    assert identified == b"id: %s.2" % NAME.encode()
+    assert event_error(error)[0] == 1
+    assert "within the time allowed" in event_error(error)[2]
 
 
 async def run_again(world: World, inbound: Inbound) -> FakeClient:
