@@ -64,6 +64,8 @@ class EventSplitter:
         search = _BLANK_LINE.search
         while match := search(buffer, max(position, self._searched)):
             end = match.end()
+            if end == len(buffer) and buffer.endswith(b"\n\r"):
+                break  # its \n is still to come, after other line ends that had one
             events.append(buffer[position:end])
             position = end
         self._swallow = position == len(buffer) and position > 0 and buffer.endswith(b"\r")

@@ -110,7 +110,7 @@ async def serving(respond: Respond, context: ssl.SSLContext | None = None) -> As
 
 async def _read(reader: asyncio.StreamReader, number: int) -> Request | None:
     line = (await reader.readline()).decode("latin-1").split()
-    if not line:
+    if len(line) < 2:  # nothing, or what isn't HTTP
         return None
     headers: dict[str, str] = {}
     while (header := (await reader.readline()).decode("latin-1").strip()) != "":

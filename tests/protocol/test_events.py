@@ -143,3 +143,16 @@ def test_a_long_event_in_many_pieces_is_searched_once() -> None:
         assert splitter.feed(b"x" * 100) == []
         assert splitter._searched >= len(splitter._buffer) - 3
     assert len(splitter.feed(b"\n\n")[0]) == 100_002
+
+
+@proves("SSE-1")
+def test_an_event_cut_within_its_last_line_end_keeps_its_bytes() -> None:
+    splitter = EventSplitter(1000)
+    assert splitter.feed(b"data: a\r\n\r") == []
+    assert splitter.feed(b"\ndata: b\n\r") == [b"data: a\r\n\r\n"]
+    assert splitter.feed(b"\n") == [b"data: b\n\r\n"]
+
+
+@proves("SSE-1")
+def test_an_event_of_bare_carriage_returns_waits_for_nothing() -> None:
+    assert EventSplitter(1000).feed(b"data: a\r\r") == [b"data: a\r\r"]
