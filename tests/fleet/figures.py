@@ -54,10 +54,11 @@ def count_sockets(replica: Replica) -> int:
     """Open sockets of the replica, all its workers together."""
     parent = replica.child.process.pid
     workers = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return sum(map(_count_sockets, (parent, *workers)))
+    return sum(map(count_sockets_of, (parent, *workers)))
 
 
-def _count_sockets(pid: int | str) -> int:
+def count_sockets_of(pid: int | str) -> int:
+    """Open sockets of one process."""
     count = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile

@@ -21,6 +21,9 @@ CLIENTS = 30
 STEPS = 50
 STEP_MILLISECONDS = 200
 BETWEEN_DEATHS_SECONDS = 2.0
+FEED_STEPS = 10
+FEED_STEP_MILLISECONDS = 60
+BETWEEN_CALLS_SECONDS = 0.05
 WITHIN_SECONDS = 90.0
 """For all calls together, each of which takes 10 s where nobody dies. Beyond it they hang."""
 
@@ -119,18 +122,49 @@ async def survive(fleet: Fleet, mount: str, http: httpx2.AsyncClient) -> tuple[l
     return reports, deaths.count
 
 
+class Feed:
+    """Calls that begin all the time, one after the other, in a few sessions."""
+
+    def __init__(self, url: str, sessions: list[str]) -> None:
+        self._url = url
+        self._sessions = sessions
+        self._calls: list[asyncio.Task[Report]] = []
+        self._is_over = False
+
+    async def run(self) -> list[Report]:
+        """What became of each that began before `stop`."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._is_over:
+                session = self._sessions[len(self._calls) % len(self._sessions)]
+                caller = Caller(self._url, session, f"{random.getrandbits(64):x}")
+                self._calls.append(tasks.create_task(caller.run(FEED_STEPS, FEED_STEP_MILLISECONDS)))
+                await asyncio.sleep(BETWEEN_CALLS_SECONDS)
+        return [call.result() for call in self._calls]
+
+    def stop(self) -> None:
+        self._is_over = True
+
+
 @pytest.mark.parametrize("mount", ["keeps", "forgets"])
 async def test_a_rolling_restart_loses_nothing(
     fleet: Fleet, http: httpx2.AsyncClient, table: list[str], mount: str
 ) -> None:
+    url = f"{fleet.url}/{mount}/mcp"
+    feed = Feed(url, [await open_session(http, url) for _ in range(10)])
     started = asyncio.get_running_loop().time()
-    async with calling(fleet, mount, http) as calls:
-        for number in range(len(fleet.replicas)):
-            status = await asyncio.to_thread(fleet.terminate, number)
-            assert status == 0, fleet.describe()
-            await asyncio.to_thread(fleet.restart, number)
+    async with calling(fleet, mount, http) as calls, asyncio.TaskGroup() as tasks:
+        feeding = tasks.create_task(feed.run())
+        try:
+            for number in range(len(fleet.replicas)):
+                status = await asyncio.to_thread(fleet.terminate, number)
+                assert status == 0, fleet.describe()
+                await asyncio.to_thread(fleet.restart, number)
+        finally:
+            feed.stop()
         seconds = asyncio.get_running_loop().time() - started
-        reports = await asyncio.gather(*calls)
+        reports, fed = await asyncio.gather(*calls), await feeding
     what = f"SIGTERM for each replica, {seconds:.0f} s in all, backend {mount}"
-    table.append(f"{what}: {CLIENTS} calls: {summarise(reports)}")
+    table.append(f"{what}: {CLIENTS} calls under way: {summarise(reports)}")
+    table.append(f"{what}: {len(fed)} calls begun meanwhile: {summarise(fed)}")
     assert [faults for report in reports if (faults := report.faults(STEPS))] == []
+    assert [faults for report in fed if (faults := report.faults(FEED_STEPS))] == []

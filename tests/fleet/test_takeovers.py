@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.fleet.figures import POLL_SECONDS, read_metric, sum_metric
+from tests.fleet.figures import POLL_SECONDS, count_sockets_of, read_metric, sum_metric
 from tests.fleet.fleet import Fleet, Replica, running_fleet
 from tests.fleet.processes import serving
 from tests.fleet.requests import legacy, modern, open_session
@@ -77,12 +77,13 @@ async def test_the_streams_of_a_killed_worker_are_taken_over(
         calls = [tasks.create_task(caller.run(STEPS, STEP_MILLISECONDS)) for caller in callers]
         for caller in callers:
             await caller.begun.wait()
-        os.kill(pids_of_workers(fleet.replicas[0])[0], signal.SIGKILL)
+        # The kernel shares connections out as it likes: the worker that has more of them has streams.
+        os.kill(max(pids_of_workers(fleet.replicas[0]), key=count_sockets_of), signal.SIGKILL)
     reports = [call.result() for call in calls]
     table.append(f"one worker of two killed: {len(reports)} calls: {summarise(reports)}")
     assert [faults for report in reports if (faults := report.faults(STEPS))] == []
     cut = [report for report in reports if report.resumes]
-    assert 0 < len(cut) < len(reports), "each worker must have had streams"
+    assert cut, "the worker had no streams"
     assert await sum_metric(fleet, TURNS, turn="taken_over") == len(cut)
 
 
