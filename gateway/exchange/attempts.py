@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from gateway.exchange.calls import Call
+from gateway.exchange.calls import Call, open_call
 from gateway.exchange.exchanges import Exchange
 from gateway.policy.backends import Backend, Endpoint, Timeouts
 from gateway.policy.forwarding import is_trusted, upstream_headers
@@ -72,11 +72,11 @@ async def attempt(
         endpoint = pinned or pick(exchange, backend, tried)
         record.endpoint, record.forwarded = endpoint.address, gateway.clock()
         gateway.telemetry.step(record, "forward", endpoint=endpoint.address, headers=headers)
-        gateway.endpoints.begin(endpoint)
         try:
-            answer = await gateway.upstream.send(backend, endpoint, method, headers, body, timeouts)
+            call = await open_call(
+                gateway.upstream, gateway.endpoints, backend, endpoint, method, headers, body, timeouts
+            )
         except Failed as failure:
-            gateway.endpoints.finish(endpoint, failure.outcome)
             if failure.outcome is not Outcome.UNREACHABLE:
                 raise
             record.forwarded = 0.0  # it didn't leave
@@ -84,12 +84,9 @@ async def attempt(
             if pinned is not None or len(tried) == MAX_ATTEMPTS:
                 raise unreachable(record.mount) from failure
             continue
-        except BaseException:
-            gateway.endpoints.finish(endpoint, Outcome.CLIENT_LEFT)
-            raise
         record.answered = gateway.clock()
-        gateway.telemetry.step(record, "answer", status=answer.status, headers=answer.headers)
-        return Call(answer, endpoint, gateway.endpoints)
+        gateway.telemetry.step(record, "answer", status=call.answer.status, headers=call.answer.headers)
+        return call
 
 
 def pick(exchange: Exchange, backend: Backend, tried: set[str]) -> Endpoint:

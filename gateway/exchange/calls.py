@@ -1,8 +1,8 @@
 """One upstream call under way: the answer, and the endpoint that it burdens. Ended exactly once, by whoever holds it."""
 
-from gateway.policy.backends import Endpoint
-from gateway.ports import Answer, Endpoints
-from gateway.protocol.outcomes import Outcome
+from gateway.policy.backends import Backend, Endpoint, Timeouts
+from gateway.ports import Answer, Endpoints, Headers, Upstream
+from gateway.protocol.outcomes import Failed, Outcome
 
 
 class Call:
@@ -27,3 +27,26 @@ class Call:
         """The same call for another holder, who ends it from now on."""
         self._is_mine = False
         return Call(self.answer, self.endpoint, self._endpoints)
+
+
+async def open_call(
+    upstream: Upstream,
+    endpoints: Endpoints,
+    backend: Backend,
+    endpoint: Endpoint,
+    method: bytes,
+    headers: Headers,
+    body: bytes,
+    timeouts: Timeouts,
+) -> Call:
+    """One request to one endpoint, and the head of its answer. Raises `Failed`; the endpoint is eased either way."""
+    endpoints.begin(endpoint)
+    try:
+        answer = await upstream.send(backend, endpoint, method, headers, body, timeouts)
+    except Failed as failure:
+        endpoints.finish(endpoint, failure.outcome)
+        raise
+    except BaseException:
+        endpoints.finish(endpoint, Outcome.CLIENT_LEFT)
+        raise
+    return Call(answer, endpoint, endpoints)

@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 
 from gateway.exchange.attempts import forward
-from gateway.exchange.calls import Call
+from gateway.exchange.calls import Call, open_call
 from gateway.exchange.exchanges import Exchange
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.sessions import digest_session
 from gateway.policy.backends import Backend, Endpoint
+from gateway.policy.forwarding import configured_headers
 from gateway.policy.streams import LogAway, SessionDigest
 from gateway.protocol import headers as h
 from gateway.protocol.answers import negotiated_version
@@ -159,23 +160,16 @@ async def _begin(exchange: Exchange, backend: Backend, session: Session) -> Sess
 async def _post(exchange: Exchange, backend: Backend, endpoint: Endpoint, body: bytes, named: h.Headers) -> Call:
     gateway = exchange.gateway
     headers: h.Headers = [
+        *configured_headers(backend).items(),
         (b"content-type", b"application/json"),
         (b"accept", b"application/json, text/event-stream"),
         (b"accept-encoding", b"identity"),
         (h.REQUEST_ID, exchange.record.request_id.encode("ascii")),
         *named,
-        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in backend.headers),
     ]
-    gateway.endpoints.begin(endpoint)
-    try:
-        answer = await gateway.upstream.send(backend, endpoint, b"POST", headers, body, backend.timeouts)
-    except Failed as failure:
-        gateway.endpoints.finish(endpoint, failure.outcome)
-        raise
-    except BaseException:
-        gateway.endpoints.finish(endpoint, Outcome.CLIENT_LEFT)
-        raise
-    return Call(answer, endpoint, gateway.endpoints)
+    return await open_call(
+        gateway.upstream, gateway.endpoints, backend, endpoint, b"POST", headers, body, backend.timeouts
+    )
 
 
 async def _read_response(call: Call) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from gateway.exchange.calls import Call
+from gateway.exchange.calls import Call, open_call
 from gateway.exchange.exchanges import Gateway
 from gateway.policy.backends import Backend
 from gateway.policy.forwarding import configured_headers
@@ -37,18 +37,11 @@ async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str)
     endpoint = gateway.endpoints.find(backend, facts.endpoint) if facts.endpoint else gateway.endpoints.pick(backend)
     if endpoint is None:
         raise Failed(Outcome.NONSENSE, "the server of this call is gone: call again")
-    gateway.endpoints.begin(endpoint)
-    try:
-        answer = await gateway.upstream.send(
-            backend, endpoint, b"GET", _headers(backend, facts, cursor, request_id), b"", backend.timeouts
-        )
-    except Failed as failure:
-        gateway.endpoints.finish(endpoint, failure.outcome)
-        raise
-    except BaseException:
-        gateway.endpoints.finish(endpoint, Outcome.CLIENT_LEFT)
-        raise
-    call = Call(answer, endpoint, gateway.endpoints)
+    headers = _headers(backend, facts, cursor, request_id)
+    call = await open_call(
+        gateway.upstream, gateway.endpoints, backend, endpoint, b"GET", headers, b"", backend.timeouts
+    )
+    answer = call.answer
     if answer.status == 200 and h.media_type(answer.headers) == _SSE:
         return call
     call.end(Outcome.BACKEND_REFUSED)

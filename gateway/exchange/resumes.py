@@ -57,9 +57,10 @@ async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
     try:
         await follower.run()
     except asyncio.CancelledError:
-        if task is None or exchange.client.left or not standing.is_draining or not exchange.client.started:
+        if task is None or exchange.client.left or not standing.is_draining:
             raise
         task.uncancel()  # the worker drains: the stream ends here, and the client resumes elsewhere
+        await follower.start()  # an error instead would make some clients give up
         await exchange.client.end()
     finally:
         leave()
@@ -90,7 +91,7 @@ class Follower:
             # Nothing will come. 405 is the one answer after which the TypeScript client doesn't ask again, and the Python
             # client only twice; an empty stream would make the first loop.
             raise Rejected(Outcome.METHOD_NOT_ALLOWED, "the stream has ended, and this was its last event")
-        await self._start()
+        await self.start()
         record.outcome = Outcome.OK
         while True:
             if not reading.is_continuous and not self._is_awaited(reading):
@@ -137,10 +138,11 @@ class Follower:
             except LogAway:
                 if clock() > until:
                     raise Failed(Outcome.UNREACHABLE, "what was logged of this stream can't be read now") from None
-                await self._start()
+                await self.start()
                 await self._wait(RETRY_SECONDS)
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """The head of the reply, and where the client is; harmless when repeated."""
         exchange = self._exchange
         if exchange.client.started:
             return
