@@ -20,13 +20,11 @@ from gateway.policy.streams import (
     Bounds,
     Facts,
     Hold,
-    LogAway,
     Owner,
     Reading,
     Refusal,
     State,
     Takeover,
-    Trouble,
 )
 from gateway.ports import Inbound, StreamTurn
 from gateway.protocol.cursors import START, Cursor, StreamName
@@ -72,7 +70,8 @@ class BadLog(MemoryLog):
         self.may_append.set()
         self.may_take = asyncio.Event()
         self.may_take.set()
-        self.is_away = False
+        self.may_read = asyncio.Event()
+        self.may_read.set()
         self.on_release: Callable[[], None] = lambda: None
 
     async def release(self, hold: Hold) -> bool:
@@ -92,8 +91,7 @@ class BadLog(MemoryLog):
     async def read(
         self, stream: StreamName, after: Cursor, limit_events: int = 512, limit_bytes: int = 1024 * 1024
     ) -> Reading | None:
-        if self.is_away:
-            raise LogAway(Trouble.AWAY)
+        await self.may_read.wait()
         return await super().read(stream, after, limit_events, limit_bytes)
 
     async def take_over(self, stream: StreamName, expected_epoch: int, owner: Owner) -> Takeover | Refusal:
@@ -480,6 +478,18 @@ async def test_a_draining_worker_ends_its_followers_in_good_order() -> None:
         world.standing.drain()
         await client.until(lambda: client.has_ended)
     assert world.upstream.sent == []
+
+
+@proves("DUR-8")
+async def test_a_resume_on_a_draining_worker_is_begun_and_ended() -> None:
+    log = BadLog()
+    world = stage(log)
+    token = token_of(world)
+    await begin(log, token, STEP)
+    log.may_read.clear()
+    world.standing.drain()
+    client = await run(world, resume(token, 1))
+    assert (client.status, client.body) == (200, numbered(1, EMPTY))
 
 
 # ---- properties
