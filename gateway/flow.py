@@ -126,7 +126,8 @@ def understand(exchange: Exchange, body: bytes) -> Intent:
         first = intent.first
         record.method, record.name, record.client_name = first.method, first.name or "", first.client_name
         exchange.rpc_id = None if intent.is_batch or not intent.expects_answer else first.id
-    exchange.gateway.telemetry.step(record, "classify", intent=intent)
+    if exchange.gateway.telemetry.tells_steps:
+        exchange.gateway.telemetry.step(record, "classify", intent=intent)
     return intent
 
 

@@ -201,13 +201,16 @@ class Telemetry(Protocol):
     """What is told, and to whom, is its own business."""
 
     def begin(self, record: Record) -> None:
-        """An exchange is in flight."""
+        """An exchange is in flight, at the mount that the record names from the start."""
 
     def finish(self, record: Record) -> None:
         """It ended: one log line, a few metrics."""
 
+    tells_steps: bool
+    """Whether anybody listens to `step`: ask first, what is told costs more than the question."""
+
     def step(self, record: Record, step: str, **facts: object) -> None:
-        """One step of the way, for `--log-level debug`. Cheap when nobody listens."""
+        """One step of the way, for `--log-level debug`."""
 
     def stream_opened(self, record: Record, kind: str) -> Callable[[], None]:
         """One more open stream of that kind (`post`, `get`, `listen`); call the result when it closed."""

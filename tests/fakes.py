@@ -263,6 +263,8 @@ class FakeEras:
 class FakeTelemetry:
     """`Telemetry`: keeps everything."""
 
+    tells_steps = True
+
     def __init__(self) -> None:
         self.begun: list[Record] = []
         self.finished: list[Record] = []

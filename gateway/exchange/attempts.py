@@ -71,7 +71,8 @@ async def attempt(
     while True:
         endpoint = pinned or pick(exchange, backend, tried)
         record.endpoint, record.forwarded = endpoint.address, gateway.clock()
-        gateway.telemetry.step(record, "forward", endpoint=endpoint.address, headers=headers)
+        if gateway.telemetry.tells_steps:
+            gateway.telemetry.step(record, "forward", endpoint=endpoint.address, headers=headers)
         try:
             call = await open_call(
                 gateway.upstream, gateway.endpoints, backend, endpoint, method, headers, body, timeouts
@@ -85,7 +86,8 @@ async def attempt(
                 raise unreachable(record.mount) from failure
             continue
         record.answered = gateway.clock()
-        gateway.telemetry.step(record, "answer", status=call.answer.status, headers=call.answer.headers)
+        if gateway.telemetry.tells_steps:
+            gateway.telemetry.step(record, "answer", status=call.answer.status, headers=call.answer.headers)
         return call
 
 

@@ -76,7 +76,8 @@ def begin(gateway: Gateway, inbound: Inbound, client: Client) -> Exchange:
     record = Record(request_id, inbound.method, inbound.path, gateway.clock())
     if (backend := gateway.site.routes.get(inbound.path)) is not None:
         record.mount, record.backend = backend.mount or "", backend.name
-    gateway.telemetry.step(record, "receive", method=inbound.method, path=inbound.path, headers=inbound.headers)
+    if gateway.telemetry.tells_steps:
+        gateway.telemetry.step(record, "receive", method=inbound.method, path=inbound.path, headers=inbound.headers)
     reply_headers: h.Headers = [(h.REQUEST_ID, request_id.encode("ascii"))]
     return Exchange(gateway, gateway.site, inbound, client, record, index, doubled, traceparent, reply_headers)
 
@@ -85,7 +86,8 @@ async def reply(exchange: Exchange, status: int, headers: h.Headers, body: bytes
     """One whole reply. Raises `ClientLeft`."""
     exchange.record.status = status
     exchange.record.bytes_out = len(body)
-    exchange.gateway.telemetry.step(exchange.record, "reply", status=status, headers=headers)
+    if exchange.gateway.telemetry.tells_steps:
+        exchange.gateway.telemetry.step(exchange.record, "reply", status=status, headers=headers)
     await exchange.client.reply(status, headers, body)
 
 

@@ -4,6 +4,7 @@ Host and Origin are checked here, against the configuration alone, so that a pag
 gets nowhere (DNS rebinding; 2025-11-25, basic/transports "Security Warning"). Backends never see the client's Origin.
 """
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ _EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retr
 _MAX_AGE_SECONDS: Final = b"600"
 
 
+@lru_cache(maxsize=256)  # clients call us by few names
 def host_name(host: bytes) -> str:
     """The name in a Host header: lower case, without port and without the brackets of an IPv6 address; "" for nonsense."""
     text = host.decode("latin-1").strip().lower()

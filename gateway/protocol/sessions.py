@@ -4,6 +4,7 @@ Sealing it is `state/`'s job. The bytes begin with a format version, so that rel
 while a fleet is rolled.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -37,6 +38,7 @@ def encode_session(session: Session) -> bytes:
     return bytes((FORMAT,)) + _encode(session)
 
 
+@lru_cache(maxsize=4096)  # a session's bytes come again with each of its requests
 def parse_session(plain: bytes) -> Session | None:
     """The session in what was sealed; None for another format, as for anything that isn't one."""
     if plain[:1] != bytes((FORMAT,)):

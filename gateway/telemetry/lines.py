@@ -42,6 +42,21 @@ def encode_json(_logger: object, _level: str, fields: MutableMapping[str, Any]) 
         return json.dumps(fields, default=str).encode("ascii")
 
 
+def encode_line(line: msgspec.Struct) -> bytes:
+    """The same of a struct, whose fields that say nothing are its defaults, and left out."""
+    try:
+        return _encode(line)
+    except UnicodeEncodeError:
+        return encode_json(None, "", to_fields(line))
+
+
+def to_fields(line: msgspec.Struct) -> dict[str, Any]:
+    """The struct's fields but for its defaults."""
+    values = msgspec.structs.asdict(line)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(line)}
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
+
 def encode_prose(_logger: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
     """Time of day, level and a sentence, then the other fields; headers and traces on lines of their own."""
     clock = fields["timestamp"][11:23]

@@ -13,12 +13,13 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, BinaryIO, Final, Literal, get_args
 
+import msgspec
 import structlog
 
 from gateway.ports import Record
 from gateway.protocol.outcomes import Outcome
 from gateway.telemetry.blames import UPSTREAM_FAILURES
-from gateway.telemetry.lines import encode_json, encode_prose, format_time
+from gateway.telemetry.lines import encode_json, encode_line, encode_prose, format_time, to_fields
 from gateway.telemetry.redactions import redact_fact, scrub, shorten, strip_query
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
@@ -49,6 +50,7 @@ class Logs:
     def __init__(self, level: Level = "info", form: Format = "auto", stream: BinaryIO | None = None) -> None:
         stream = sys.stdout.buffer if stream is None else stream
         pretty = form == "pretty" or (form == "auto" and stream.isatty())
+        self._is_json = not pretty
         self._encode = encode_prose if pretty else encode_json
         self._sink = _Sink(stream)
         self._is_routed = False
@@ -75,8 +77,9 @@ class Logs:
             level = "error"
         if self._threshold <= _NUMBERS[level]:
             # Straight to the file: structlog's way there copies the fields three times, 4 of a line's 10 microseconds.
-            line = self._encode(self._logger, level, _describe(record, ended, level)) + b"\n"
-            self._sink.wait(line)
+            described = _describe(record, ended, level)
+            line = encode_line(described) if self._is_json else encode_prose(self._logger, level, to_fields(described))
+            self._sink.wait(line + b"\n")
             if level == "error":
                 self._sink.flush()
 
@@ -199,37 +202,64 @@ def _name_level(number: int) -> Level:
     return "info" if number >= logging.INFO else "debug"
 
 
-def _describe(record: Record, ended: float, level: str) -> dict[str, object]:
-    """The fields of an exchange's line. Those that say nothing (empty, zero) are left out."""
+class _Line(msgspec.Struct, omit_defaults=True, gc=False):
+    """The fields of an exchange's line, in its order. Those that say nothing (empty, zero) are left out."""
+
+    timestamp: str
+    level: str
+    event: str
+    request_id: str
+    mount: str = ""
+    backend: str = ""
+    endpoint: str = ""
+    era: str = ""
+    method: str = ""
+    name: str = ""
+    client: str = ""
+    session: str = ""
+    http_method: str = ""
+    path: str = ""
+    status: int = 0
+    outcome: str = ""
+    rpc_code: int = 0
+    detail: str = ""
+    duration_ms: float = 0.0
+    upstream_ms: float = 0.0
+    gateway_ms: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    events: int = 0
+
+
+def _describe(record: Record, ended: float, level: str) -> _Line:
     duration = ended - record.started
     took = (record.upstream_ended or ended) - record.forwarded if record.forwarded else 0.0
-    fields: dict[str, object] = {
-        "timestamp": format_time(time.time()),
-        "level": level,
-        "event": "exchange",
-        "request_id": record.request_id,
-        "mount": record.mount,
-        "backend": record.backend,
-        "endpoint": strip_query(record.endpoint),
-        "era": record.era,
-        "method": shorten(record.method),
-        "name": shorten(record.name),
-        "client": shorten(record.client_name),
-        "session": record.session,
-        "http_method": record.http_method,
-        "path": shorten(record.path),
-        "status": record.status,
-        "outcome": record.outcome.value,
-        "rpc_code": record.rpc_code,
-        "detail": shorten(scrub(record.detail)) if record.detail else "",
-        "duration_ms": to_milliseconds(duration),
-        "upstream_ms": to_milliseconds(took),
-        "gateway_ms": to_milliseconds(duration - took),
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "events": record.events,
-    }
-    return {name: value for name, value in fields.items() if value}
+    return _Line(
+        format_time(time.time()),
+        level,
+        "exchange",
+        record.request_id,
+        record.mount,
+        record.backend,
+        strip_query(record.endpoint),
+        record.era,
+        shorten(record.method),
+        shorten(record.name),
+        shorten(record.client_name),
+        record.session,
+        record.http_method,
+        shorten(record.path),
+        record.status,
+        record.outcome.value,
+        record.rpc_code,
+        shorten(scrub(record.detail)) if record.detail else "",
+        to_milliseconds(duration),
+        to_milliseconds(took),
+        to_milliseconds(duration - took),
+        record.bytes_in,
+        record.bytes_out,
+        record.events,
+    )
 
 
 def to_milliseconds(seconds: float) -> float:

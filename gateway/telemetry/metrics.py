@@ -75,7 +75,6 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._shared_folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        self._in_flight_of: dict[int, Gauge] = {}
         self._tools: dict[str, set[str]] = {}
         self._digest = ""
         self._define_exchanges()
@@ -164,16 +163,12 @@ class Metrics:
         return Gauge(name, help_text, registry=self._registry, multiprocess_mode=mode)
 
     def begin(self, record: Record) -> None:
-        """One more exchange in flight, at the mount that the record names now."""
-        gauge = self._in_flight[(record.mount,)]
-        gauge.inc()
-        self._in_flight_of[id(record)] = gauge  # the mount may be found out, or change, before the end
+        """One more exchange in flight, at the mount that the record names: it keeps to it."""
+        self._in_flight[(record.mount,)].inc()
 
     def finish(self, record: Record, ended: float) -> None:
         """Counts the exchange, which ended at `ended` (of the clock of the record's other times)."""
-        gauge = self._in_flight_of.pop(id(record), None)
-        if gauge is not None:
-            gauge.dec()
+        self._in_flight[(record.mount,)].dec()
         mount, era, outcome = record.mount, record.era, record.outcome
         method = name_method(record)
         self._waited[method, mount, era, outcome].observe(max(0.0, ended - record.started))

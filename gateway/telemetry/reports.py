@@ -21,6 +21,7 @@ class Telemetry:
         self._logs = logs
         self._metrics = metrics
         self._clock = clock
+        self.tells_steps = logs.debugging
 
     def begin(self, record: Record) -> None:
         """An exchange is in flight, at the record's mount."""
@@ -108,6 +109,7 @@ class Telemetry:
     def change_log_level(self, level: Level) -> None:
         """From now on lines below this level are left out."""
         self._logs.change_level(level)
+        self.tells_steps = self._logs.debugging
 
     def worker_started(self, worker: str) -> None:
         """This worker serves from now on."""
