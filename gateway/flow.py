@@ -18,7 +18,7 @@ from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
 from gateway.exchange.resumes import relay_resume
-from gateway.exchange.streams import SSE, relay_pipe, relay_pump
+from gateway.exchange.streams import relay_pipe, relay_pump
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.origins import cors_headers, is_host_allowed, is_origin_allowed, preflight_headers
 from gateway.ports import Client, ClientLeft, Inbound
@@ -186,7 +186,7 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
     try:
         check_head(answer, backend.name)
         awaited = {m.id for m in intent.messages if m.is_request and m.id is not None}
-        is_stream = answer.status == 200 and h.media_type(answer.headers) == SSE
+        is_stream = answer.status == 200 and h.media_type(answer.headers) == h.SSE
         match intent:
             case Send(era=Era.LEGACY, opens_era=True):
                 await relay_initialize(exchange, backend, call, body, awaited, ANONYMOUS)

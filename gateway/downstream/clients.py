@@ -16,7 +16,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 WATCH_AFTER_SECONDS: Final = 0.005
-"""An exchange that is over by then never needs a watcher, which is a task of its own and 5 % of a small call's cost."""
+"""An exchange that is over by then never needs a watcher, which is a task of its own."""
 
 _CLOSE: Final = (b"connection", b"close")
 

@@ -1,8 +1,9 @@
 """The second shell: the `Client` port straight on uvicorn's connection, without ASGI between.
 
-It serves what is plain and common, an HTTP/1.1 request that isn't pipelined, at two thirds of the cost: the request is
-handed over when its body is whole, a reply is one write, and a client that leaves is noticed without a task that waits
-for it. To uvicorn it looks like the cycle of the request under way.
+It serves what is plain and common, an HTTP/1.1 request that isn't pipelined, for less CPU: a small call went from × 10.1 to
+× 8.6 nginx's when this came (busy machine, November 2026). The request is handed over when its body is whole, a reply is
+one write, and a client that leaves is noticed without a task that waits for it. To uvicorn it looks like the cycle of the
+request under way.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Relay of an answer that is one body: as it is, or refused where it is no answer to what was asked."""
 
 from gateway.exchange.calls import Call
-from gateway.exchange.exchanges import JSON, Exchange, reply, session_header
+from gateway.exchange.exchanges import Exchange, reply, session_header
 from gateway.policy.backends import Backend
 from gateway.ports import Answer
 from gateway.protocol import headers as h
@@ -54,7 +54,7 @@ def judge_body(body: bytes, answer: Answer, backend: str, awaited: set[RequestId
     Raises `Failed` where it is no answer at all: NONSENSE, or BACKEND_FAILED for a 5xx that explains nothing.
     """
     status = answer.status
-    findings = inspect_messages(body) if body and h.media_type(answer.headers) == JSON else None
+    findings = inspect_messages(body) if body and h.media_type(answer.headers) == h.JSON else None
     if findings is None:
         return _judge_unexplained(status, backend, awaited)
     if awaited and status < 400 and not all(f.is_response and answers_request(f, awaited) for f in findings):

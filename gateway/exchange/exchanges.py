@@ -27,8 +27,6 @@ from gateway.protocol.errors import encode_error
 from gateway.protocol.outcomes import Ended, Outcome
 from gateway.protocol.sessions import Session
 
-JSON = b"application/json"
-
 
 class Gateway(msgspec.Struct):
     """The ports of one worker, and the configuration in force. `site` is replaced when that changes."""
@@ -98,7 +96,7 @@ async def refuse(exchange: Exchange, ended: Ended) -> None:
     if client.started:  # the reply was under way when we broke: nothing true can be added
         return
     body = encode_error(ended, record.request_id, exchange.rpc_id)
-    headers = [(b"content-type", JSON), *exchange.reply_headers, *ended.headers]
+    headers = [(b"content-type", h.JSON), *exchange.reply_headers, *ended.headers]
     if ended.http_status in (429, 503):
         headers.append((b"retry-after", b"1"))
     try:

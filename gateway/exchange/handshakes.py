@@ -10,7 +10,7 @@ from gateway.exchange.calls import Call
 from gateway.exchange.durables import END_SECONDS
 from gateway.exchange.exchanges import Exchange, reply
 from gateway.exchange.pipes import SILENCE_SECONDS, check
-from gateway.exchange.streams import SSE, stream_headers
+from gateway.exchange.streams import stream_headers
 from gateway.policy.backends import Backend
 from gateway.protocol import headers as h
 from gateway.protocol.answers import negotiated_version
@@ -25,7 +25,7 @@ async def relay_initialize(
 ) -> None:
     """The backend's answer, and with it a token that any replica can serve the session by."""
     answer = call.answer
-    if answer.status == 200 and h.media_type(answer.headers) == SSE:
+    if answer.status == 200 and h.media_type(answer.headers) == h.SSE:
         content, response = await _read_stream(exchange, call, awaited)
         headers = stream_headers(answer)
     else:

@@ -35,7 +35,6 @@ INITIALIZE_SECONDS: Final = 10.0
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
-_SSE: Final = b"text/event-stream"
 _REQUEST_ID: Final = "gateway-heal"
 _INITIALIZED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 
@@ -175,7 +174,7 @@ async def _post(exchange: Exchange, backend: Backend, endpoint: Endpoint, body: 
 async def _read_response(call: Call) -> bytes:
     """The response to `initialize`, as JSON or from a stream; empty where there is none. Raises `Failed`."""
     answer = call.answer
-    if h.media_type(answer.headers) != _SSE:
+    if h.media_type(answer.headers) != h.SSE:
         body = answer.body
         return await answer.read(MAX_ANSWER_BYTES) if body is None else body
     reader = StreamReader(MAX_ANSWER_BYTES, [_REQUEST_ID])

@@ -10,8 +10,6 @@ from gateway.policy.streams import Facts
 from gateway.protocol import headers as h
 from gateway.protocol.outcomes import Failed, Outcome
 
-_SSE = b"text/event-stream"
-
 
 def make_reopen(gateway: Gateway, facts: Facts, request_id: str) -> Callable[[bytes], Awaitable[Call]]:
     """Asks the backend for what follows an event id of its own, as often as need be, within the time that a call has in all.
@@ -42,7 +40,7 @@ async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str)
         gateway.upstream, gateway.endpoints, backend, endpoint, b"GET", headers, b"", backend.timeouts
     )
     answer = call.answer
-    if answer.status == 200 and h.media_type(answer.headers) == _SSE:
+    if answer.status == 200 and h.media_type(answer.headers) == h.SSE:
         return call
     call.end(Outcome.BACKEND_REFUSED)
     if answer.status >= 500 or answer.status == 409:  # it may have to notice first that the connection before is gone
@@ -53,7 +51,7 @@ async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str)
 def _headers(backend: Backend, facts: Facts, cursor: bytes, request_id: str) -> h.Headers:
     headers: h.Headers = [
         *configured_headers(backend).items(),
-        (b"accept", _SSE),
+        (b"accept", h.SSE),
         (b"accept-encoding", b"identity"),
         (h.VERSION, facts.version.encode("latin-1")),
         (h.LAST_EVENT_ID, cursor),

@@ -34,8 +34,6 @@ from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.streams import StreamReader
 
-SSE = b"text/event-stream"
-
 PATIENCE_SECONDS: Final = 0.2
 """How long a legacy call may take and still be answered in one reply. Beyond it the client gets its stream."""
 

@@ -11,6 +11,9 @@ from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_NAME_HEADER, MCP_PROTOCOL_
 
 Headers = list[tuple[bytes, bytes]]
 
+JSON: Final = b"application/json"
+SSE: Final = b"text/event-stream"
+
 VERSION: Final = MCP_PROTOCOL_VERSION_HEADER.encode()
 METHOD: Final = MCP_METHOD_HEADER.encode()
 NAME: Final = MCP_NAME_HEADER.encode()

@@ -28,7 +28,7 @@ STREAM_CIPHERS: Final = 4096
 """Streams whose ciphers are kept, least recently used dropped first: deriving them costs about 7 µs for each key of the ring."""
 
 OPENED_TOKENS: Final = 4096
-"""Opened tokens kept, least recently used dropped first: opening costs about 10 µs, finding one 0.3 µs."""
+"""Opened tokens kept, least recently used dropped first: opening one of 400 characters costs 3 µs, finding it 0.15."""
 
 
 class Keyring:
