@@ -1,0 +1,30 @@
+"""What the flow needs from the world, as Protocols. The shells implement them; the tests stand fakes at them.
+
+`exchanges` is what one request needs, `memories` what outlives it, `reports` what is told of it. Header lists are
+`list[tuple[bytes, bytes]]` with lower-case names, in the order of the wire. Times are seconds of one monotonic clock,
+`time.monotonic` in production. Every method that waits is bounded by a time-out that its docstring names.
+"""
+
+from gateway.ports.exchanges import Answer, Client, ClientLeft, Endpoints, Eras, Headers, Inbound, Seals, Upstream
+from gateway.ports.memories import EventLog, Healings, Heartbeats, Marks, Remedy
+from gateway.ports.reports import Record, StreamTurn, Telemetry
+
+__all__ = [
+    "Answer",
+    "Client",
+    "ClientLeft",
+    "Endpoints",
+    "Eras",
+    "EventLog",
+    "Headers",
+    "Healings",
+    "Heartbeats",
+    "Inbound",
+    "Marks",
+    "Record",
+    "Remedy",
+    "Seals",
+    "StreamTurn",
+    "Telemetry",
+    "Upstream",
+]
