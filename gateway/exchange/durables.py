@@ -155,6 +155,7 @@ class DurablePump:
                 if outcome is Outcome.OK and self.reader.retry_seconds is not None:
                     self.hand_over.close()  # the backend wants to be polled: its client is let go, too, and polls us
             self._call = await self._come_back()
+            self.reader.reconnect()
         await self._catch_up()
 
     async def _read(self, call: Call) -> Outcome:

@@ -24,6 +24,7 @@ class StreamReader:
     """
 
     __slots__ = (
+        "_limit_bytes",
         "_splitter",
         "awaited",
         "code",
@@ -39,6 +40,7 @@ class StreamReader:
 
     def __init__(self, limit_bytes: int, awaited: Iterable[RequestId], *, is_open_ended: bool = False) -> None:
         """`is_open_ended`: a standalone or resumed stream, which may carry responses that we didn't see asked for."""
+        self._limit_bytes = limit_bytes
         self._splitter = EventSplitter(limit_bytes)
         self.is_open_ended = is_open_ended
         self.awaited = set(awaited)
@@ -50,6 +52,10 @@ class StreamReader:
         self.last_response = b""
         self.outcome = Outcome.OK
         self.retry_seconds: float | None = None
+
+    def reconnect(self) -> None:
+        """What is fed from now on comes over another connection: an event that was cut off with the last one is forgotten."""
+        self._splitter = EventSplitter(self._limit_bytes)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The whole events that may be passed on, byte for byte."""

@@ -29,7 +29,7 @@ from gateway.policy.streams import (
 from gateway.ports import Inbound, StreamTurn
 from gateway.protocol.cursors import START, Cursor, StreamName
 from gateway.protocol.events import parse_event
-from gateway.protocol.outcomes import Outcome
+from gateway.protocol.outcomes import Failed, Outcome
 from gateway.state.memory_logs import MemoryLog
 from gateway.state.memory_marks import MemoryHeartbeats
 from tests.fakes import BOUND_SECONDS, ECHO, NOW, FakeAnswer, FakeClient, World
@@ -386,6 +386,18 @@ async def test_a_released_stream_is_gone_on_with_where_it_ended() -> None:
     assert sent.header(b"mcp-session-id") == b"up-7"
     assert sent.header(b"mcp-protocol-version") == b"2025-11-25"
     assert world.telemetry.turns == [StreamTurn.TAKEN_OVER]
+
+
+@proves("DUR-7")
+async def test_an_event_that_was_cut_off_is_taken_from_where_the_backend_resumes() -> None:
+    log = BadLog()
+    broken = Failed(Outcome.BROKEN, "the connection broke")
+    cut = sse_answer(PRIMER + PROGRESS, b"id: 8\n" + PROGRESS[:40], broken, live=True)
+    world = stage(log).will_answer(cut, sse_answer(b"id: 8\n" + PROGRESS, b"id: 9\n" + FINAL))
+    client = await run(world, legacy_post(token=token_of(world)), CALL)
+    expected = [numbered(1, EMPTY), numbered(2, STEP), numbered(3, STEP), numbered(4, RESULT)]
+    assert client.body == b"".join(expected)
+    assert [sent.header(b"last-event-id") for sent in world.upstream.sent] == [None, b"7"]
 
 
 @proves("DUR-7")
