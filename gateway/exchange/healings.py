@@ -14,7 +14,7 @@ import msgspec
 from gateway.exchange.attempts import forward
 from gateway.exchange.calls import Call, open_call
 from gateway.exchange.exchanges import Exchange
-from gateway.exchange.pipes import SILENCE_SECONDS
+from gateway.exchange.responses import read_response
 from gateway.exchange.sessions import digest_session
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.forwarding import configured_headers
@@ -24,7 +24,6 @@ from gateway.protocol.answers import negotiated_version
 from gateway.protocol.intents import Intent, Listen, Send
 from gateway.protocol.outcomes import Failed, Outcome, Rejected
 from gateway.protocol.sessions import Session, encode_session, parse_session
-from gateway.protocol.streams import StreamReader
 
 PURPOSE: Final = b"healed"
 
@@ -145,7 +144,7 @@ async def _begin(exchange: Exchange, backend: Backend, session: Session) -> Sess
     )
     call = await _post(exchange, backend, endpoint, body, [])
     try:
-        response = await _read_response(call)
+        response = await read_response(call, _REQUEST_ID, MAX_ANSWER_BYTES)
         upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
     finally:
         call.end(Outcome.OK)
@@ -169,18 +168,3 @@ async def _post(exchange: Exchange, backend: Backend, endpoint: Endpoint, body: 
     return await open_call(
         gateway.upstream, gateway.endpoints, backend, endpoint, b"POST", headers, body, backend.timeouts
     )
-
-
-async def _read_response(call: Call) -> bytes:
-    """The response to `initialize`, as JSON or from a stream; empty where there is none. Raises `Failed`."""
-    answer = call.answer
-    if h.media_type(answer.headers) != h.SSE:
-        body = answer.body
-        return await answer.read(MAX_ANSWER_BYTES) if body is None else body
-    reader = StreamReader(MAX_ANSWER_BYTES, [_REQUEST_ID])
-    while reader.awaited and not reader.fault:
-        piece = await answer.next_chunk(SILENCE_SECONDS)
-        if piece == b"":
-            break
-        reader.feed(piece or b"")
-    return reader.last_response

@@ -17,8 +17,20 @@ MAX_PARAMS_BYTES: Final = 1024
 150–400 bytes; a header line holds 8 KiB in most proxies, and base64 makes 4 bytes of 3."""
 
 
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One backend's session within an aggregate's."""
+
+    backend: str
+    address: str
+    upstream_id: str
+    version: str  # what that backend settled on
+
+
 class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A legacy session. `upstream_id` is empty where the backend keeps none; `address` then is, too: any endpoint will do."""
+    """A legacy session. `upstream_id` is empty where the backend keeps none; `address` then is, too: any endpoint will do.
+
+    An aggregate's has neither, but a part for each backend that was there when it began.
+    """
 
     mount: str
     address: str  # of the endpoint
@@ -27,6 +39,13 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     version: str  # the protocol version that `initialize` settled on
     params: bytes = b""  # of `initialize`, as JSON; empty where they were too large
     client_name: str = ""  # what the client called itself then: legacy requests don't say
+    parts: tuple[Part, ...] = ()
+    shown_version: str = ""  # what the client was told, where that isn't `version` (a part's)
+
+    @property
+    def client_version(self) -> str:
+        """The version by which the client reads what it gets."""
+        return self.shown_version or self.version
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
