@@ -125,6 +125,15 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "DUR-8": Requirement(
         GATEWAY, "A worker that drains gives up what another can go on with, and lets its clients go."
     ),
+    # Calls that are run once more
+    "AGAIN-1": Requirement(
+        GATEWAY, "A call that is lost is run once more for the client that made it: on its id, without a second error."
+    ),
+    "AGAIN-2": Requirement(GATEWAY, "Of a call that is run again the client gets no progress that it has seen."),
+    "AGAIN-3": Requirement(
+        GATEWAY, "Run again is only what is read-only, on a backend that is trusted, and asked its client nothing."
+    ),
+    "AGAIN-4": Requirement(GATEWAY, "A call is run again once, by one worker of the fleet; then its loss is told."),
     # Exchanges
     "RELAY-1": Requirement(GATEWAY, "JSON is relayed byte for byte, with the backend's status."),
     "RELAY-2": Requirement(GATEWAY, "SSE is relayed event by event, as it comes."),

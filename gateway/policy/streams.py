@@ -132,7 +132,6 @@ class Takeover(msgspec.Struct, frozen=True):
     head: Cursor
     upstream_cursor: bytes
     facts: Facts
-    request: bytes  # the request's body, where `create` was given it
 
 
 class Refusal(StrEnum):

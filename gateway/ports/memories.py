@@ -64,6 +64,12 @@ class EventLog(Protocol):
     async def take_over(self, stream: StreamName, expected_epoch: int, owner: Owner) -> Takeover | Refusal:
         """Makes the stream ours, unless it has changed hands since `expected_epoch`. From then on older holds are FENCED."""
 
+    async def take_request(self, hold: Hold) -> bytes:
+        """The request that `create` was given, for the first who asks; b"" for all others, and where the stream isn't ours.
+
+        The upstream cursor goes with it: whoever takes over from now on can neither run the call again nor resume it.
+        """
+
     async def release(self, hold: Hold) -> bool:
         """Gives the stream up, so that anybody may take it over at once. False: it isn't ours any more."""
 

@@ -152,7 +152,7 @@ class RedisLog:
         word, *got = await self._store.run(scripts.TAKE_OVER, _keys(stream), args)
         if word != b"ok":
             return Refusal(word.decode())
-        head, head_epoch, cursor, sealed_facts, request = got
+        head, head_epoch, cursor, sealed_facts = got
         facts = self._open_facts(stream, sealed_facts)
         if facts is None:
             return Refusal.LOST
@@ -161,8 +161,11 @@ class RedisLog:
             head=Cursor(int(head), int(head_epoch)),
             upstream_cursor=self._open(stream, _CURSOR, cursor),
             facts=facts,
-            request=self._open(stream, _REQUEST, request),
         )
+
+    async def take_request(self, hold: Hold) -> bytes:
+        answer = await self._store.run(scripts.TAKE_REQUEST, _keys(hold.stream), (hold.epoch, hold.owner))
+        return self._open(hold.stream, _REQUEST, answer[1]) if answer[0] == b"ok" else b""
 
     async def release(self, hold: Hold) -> bool:
         return await self._yield(hold, NOBODY, State.OPEN, self._live_ms)

@@ -213,7 +213,14 @@ class MemoryLog:
             return Refusal.FENCED
         log.epoch, log.owner = expected_epoch + 1, owner
         self._put_off(stream, log)
-        return Takeover(Hold(stream, log.epoch, owner), log.head, log.cursor, log.facts, log.request)
+        return Takeover(Hold(stream, log.epoch, owner), log.head, log.cursor, log.facts)
+
+    async def take_request(self, hold: Hold) -> bytes:
+        log = self._find(hold.stream)
+        if log is None or not log.is_held(hold) or log.state is not State.OPEN or not log.request:
+            return b""
+        request, log.request, log.cursor = log.request, b"", b""
+        return request
 
     async def release(self, hold: Hold) -> bool:
         return self._yield(hold, NOBODY, State.OPEN)

@@ -171,12 +171,12 @@ return answer
     writes=False,
 )
 
-# KEYS log, facts. ARGV: expected epoch, new epoch, new owner, live ms. Answers: ok, head's seq and epoch, cursor, facts,
-# request. The new epoch is the claimant's own: repeated with the same one it answers the same.
+# KEYS log, facts. ARGV: expected epoch, new epoch, new owner, live ms. Answers: ok, head's seq and epoch, cursor, facts.
+# The new epoch is the claimant's own: repeated with the same one it answers the same.
 TAKE_OVER: Final = _script(
     "take_over",
     """
-local got = redis.call('HMGET', KEYS[2], 'e', 'o', 's', 'h', 'g', 'f', 'c', 'x', 'q')
+local got = redis.call('HMGET', KEYS[2], 'e', 'o', 's', 'h', 'g', 'f', 'c', 'x')
 if not got[1] then return {'lost'} end
 if tonumber(got[4]) > tonumber(got[6]) and redis.call('EXISTS', KEYS[1]) == 0 then return {'lost'} end
 if got[3] ~= 'open' then return {'ended'} end
@@ -186,7 +186,7 @@ if got[1] ~= ARGV[2] or got[2] ~= ARGV[3] then
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
-return {'ok', got[4], got[5], got[7] or '', got[8], got[9] or ''}
+return {'ok', got[4], got[5], got[7] or '', got[8]}
 """,
 )
 
@@ -202,6 +202,19 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PUBLISH', ARGV[6], ARGV[7])
 return {'ok'}
+""",
+)
+
+# KEYS log, facts. ARGV: epoch, owner. Gives the request away, once, and with it the backend's last event id: who comes next
+# can neither run the call again nor resume a run that it doesn't know.
+TAKE_REQUEST: Final = _script(
+    "take_request",
+    """
+local got = redis.call('HMGET', KEYS[2], 'e', 'o', 's', 'q')
+if not got[1] or got[1] ~= ARGV[1] or got[2] ~= ARGV[2] or got[3] ~= 'open' then return {'fenced'} end
+if not got[4] then return {'taken'} end
+redis.call('HDEL', KEYS[2], 'q', 'c')
+return {'ok', got[4]}
 """,
 )
 

@@ -17,14 +17,14 @@ BOUNDS = Bounds()
 async def test_whoever_takes_over_knows_where_to_go_on(open_world: OpenWorld) -> None:
     async with open_world(BOUNDS) as world:
         hold = new_hold()
-        await world.log.create(hold, FACTS, [b"1"], request=b'{"method":"tools/call"}')
+        await world.log.create(hold, FACTS, [b"1"])
         await world.log.append(hold, 2, [b"2"], upstream_cursor=b"up-2")
         taken = await world.other.log.take_over(hold.stream, 1, BOB)
         assert isinstance(taken, Takeover)
         assert (taken.hold.stream, taken.hold.owner) == (hold.stream, BOB)
         assert taken.hold.epoch > 1
         assert (taken.head, taken.upstream_cursor) == (Cursor(2, 1), b"up-2")
-        assert (taken.facts, taken.request) == (FACTS, b'{"method":"tools/call"}')
+        assert taken.facts == FACTS
 
 
 @proves("HOLD-1")
@@ -112,17 +112,49 @@ async def test_a_released_stream_is_anybodys(open_world: OpenWorld) -> None:
 
 
 @proves("HOLD-2")
-async def test_a_finished_stream_keeps_no_request(open_world: OpenWorld) -> None:
+async def test_a_stream_that_has_ended_is_taken_over_by_nobody(open_world: OpenWorld) -> None:
     async with open_world(BOUNDS) as world:
         hold = new_hold()
-        await world.log.create(hold, FACTS, [b"1"], request=b"body")
+        await world.log.create(hold, FACTS, [b"1"])
         taken = await world.log.take_over(hold.stream, 1, BOB)
         assert isinstance(taken, Takeover)
         again = await world.log.take_over(hold.stream, taken.hold.epoch, ALICE)
         assert isinstance(again, Takeover)
-        assert again.request == b"body"
         await world.log.append(again.hold, 2, [b"2"], is_final=True)
         assert await world.log.take_over(hold.stream, again.hold.epoch, BOB) is Refusal.ENDED
+
+
+@proves("AGAIN-4")
+async def test_a_request_is_given_to_the_first_who_asks_and_the_backend_s_event_id_is_gone_with_it(
+    open_world: OpenWorld,
+) -> None:
+    async with open_world(BOUNDS) as world:
+        hold = new_hold()
+        await world.log.create(hold, FACTS, [b"1"], upstream_cursor=b"up-1", request=b"body")
+        taken = await world.other.log.take_over(hold.stream, 1, BOB)
+        assert isinstance(taken, Takeover)
+        assert taken.upstream_cursor == b"up-1"
+        assert await world.log.take_request(hold) == b""
+        claims = [world.other.log.take_request(taken.hold) for _ in range(5)]
+        assert sorted(await asyncio.gather(*claims)) == [b"", b"", b"", b"", b"body"]
+        await world.other.log.append(taken.hold, 2, [b"2"])
+        again = await world.log.take_over(hold.stream, taken.hold.epoch, ALICE)
+        assert isinstance(again, Takeover)
+        assert (again.upstream_cursor, again.head.seq) == (b"", 2)
+        assert await world.log.take_request(again.hold) == b""
+
+
+@proves("AGAIN-4")
+async def test_a_stream_that_is_over_or_never_had_a_request_gives_none(open_world: OpenWorld) -> None:
+    async with open_world(BOUNDS) as world:
+        bare, released, finished = new_hold(), new_hold(), new_hold()
+        await world.log.create(bare, FACTS, [b"1"])
+        for hold in (released, finished):
+            await world.log.create(hold, FACTS, [b"1"], request=b"body")
+        await world.log.release(released)
+        await world.log.finish(finished)
+        for hold in (bare, released, finished, new_hold()):
+            assert await world.log.take_request(hold) == b""
 
 
 @proves("LOG-4")
