@@ -4,6 +4,7 @@ Nothing here knows Redis. A log answers with these values, and with `LogAway` wh
 sees another error. Times are seconds, sizes bytes.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType
 
@@ -148,6 +149,14 @@ class Standing(msgspec.Struct, frozen=True):
     stream: StreamName
     turn: int  # the newest GET has the highest
     delivered: Cursor = START  # up to here the session's client has had it
+    follower: Owner = NOBODY  # the worker that feeds the client; NOBODY once the client has left
+
+
+class Census(NamedTuple):
+    """What is known of some sessions' standalone streams."""
+
+    standing: Mapping[SessionDigest, Standing]  # of those that have one
+    ended: frozenset[SessionDigest]  # those that were deleted
 
 
 class Sighting(NamedTuple):

@@ -6,7 +6,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from gateway.policy.streams import (
+    NOBODY,
     AppendResult,
+    Census,
     Facts,
     Hold,
     Owner,
@@ -95,24 +97,35 @@ class Marks(Protocol):
         """Whether the request was cancelled or its session deleted."""
 
     async def join(
-        self, session: SessionDigest, candidate: StreamName, replacing: StreamName | None = None
+        self,
+        session: SessionDigest,
+        candidate: StreamName,
+        replacing: StreamName | None = None,
+        follower: Owner = NOBODY,
     ) -> Standing:
         """The session's standalone stream: the one there is, else `candidate`; and a turn that ends all earlier ones.
 
-        `replacing`: a stream that was found to be gone, instead of which the candidate is to stand. Wakes the session.
+        `replacing`: a stream that was found to be gone, instead of which the candidate is to stand. `follower`: who feeds
+        the client from now on. Wakes the session.
         """
 
     async def standing(self, session: SessionDigest) -> Standing | None:
         """Which one it is now."""
 
     async def deliver(self, session: SessionDigest, standing: Standing) -> bool:
-        """Notes how far the client has had it. False: another has the turn."""
+        """Notes how far the client has had it, and who feeds it; wakes the session where nobody does any more.
 
-    async def keep_standing(self, sessions: Collection[SessionDigest]) -> None:
-        """Puts off the end of what is known of these sessions' standalone streams."""
+        False: another has the turn, or nothing is known of it.
+        """
 
-    async def leave(self, session: SessionDigest, stream: StreamName) -> None:
-        """The session has no standalone stream any more, if that was it."""
+    async def keep_standing(self, sessions: Collection[SessionDigest]) -> Census:
+        """Puts off the end of what is known of these sessions' standalone streams, and says what that is."""
+
+    async def leave(self, session: SessionDigest, stream: StreamName, turn: int | None = None) -> bool:
+        """The session has no standalone stream any more, if that was it, and `turn` the last one. Wakes the session.
+
+        False: another stream stands there, or another turn was taken.
+        """
 
 
 class Remedy(msgspec.Struct, frozen=True):

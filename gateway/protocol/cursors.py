@@ -10,7 +10,7 @@ import re
 from typing import Final, NamedTuple, NewType
 
 StreamName = NewType("StreamName", str)
-"""128 random bits as 22 characters of base64url."""
+"""128 bits as 22 characters of base64url: 127 of them random, the last one says whether the stream is a standing one."""
 
 NAME_BYTES: Final = 16
 
@@ -34,11 +34,20 @@ class EventId(NamedTuple):
     cursor: Cursor
 
 
-def encode_name(random: bytes) -> StreamName:
-    """The name that 16 random bytes make."""
+def encode_name(random: bytes, *, is_standing: bool = False) -> StreamName:
+    """The name that 16 random bytes make.
+
+    `is_standing`: of a session's standalone stream. Whoever is given an event id of one sees it, though the stream be gone.
+    """
     if len(random) != NAME_BYTES:
         raise ValueError(f"a stream's name is made of {NAME_BYTES} bytes")
-    return StreamName(base64.urlsafe_b64encode(random).rstrip(b"=").decode("ascii"))
+    named = random[:-1] + bytes((random[-1] & 0xFE | is_standing,))
+    return StreamName(base64.urlsafe_b64encode(named).rstrip(b"=").decode("ascii"))
+
+
+def is_standing_name(stream: StreamName) -> bool:
+    """Whether the name is of a session's standalone stream. Its last character holds the last two bits."""
+    return stream[-1] in "Qw"
 
 
 def encode_event_id(stream: StreamName, cursor: Cursor) -> str:

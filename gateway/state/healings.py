@@ -4,7 +4,7 @@ from typing import Final
 
 from gateway.policy.streams import SessionDigest
 from gateway.ports import Remedy
-from gateway.state import keys, scripts
+from gateway.state import keys, mark_scripts
 from gateway.state.stores import Store
 
 HEALED_SECONDS: Final = 24 * 3600.0
@@ -22,7 +22,7 @@ class RedisHealings:
 
     async def begin(self, session: SessionDigest, failed: bytes, claim: str) -> Remedy:
         args = (failed, claim, round(CLAIM_SECONDS * 1000), round(HEALED_SECONDS * 1000))
-        word, *healed = await self._store.run(scripts.HEAL_BEGIN, _keys(session), args)
+        word, *healed = await self._store.run(mark_scripts.HEAL_BEGIN, _keys(session), args)
         match word:
             case b"known":
                 return Remedy("known", healed[0])
@@ -32,7 +32,7 @@ class RedisHealings:
                 return Remedy("busy")
 
     async def end(self, session: SessionDigest, claim: str, healed: bytes) -> None:
-        await self._store.run(scripts.HEAL_END, _keys(session), (claim, healed, round(HEALED_SECONDS * 1000)))
+        await self._store.run(mark_scripts.HEAL_END, _keys(session), (claim, healed, round(HEALED_SECONDS * 1000)))
 
 
 def _keys(session: SessionDigest) -> tuple[str, str]:

@@ -46,9 +46,9 @@ def ended_key(session: SessionDigest, request_id: bytes | None) -> str:
 
 
 def standing_key(session: SessionDigest) -> str:
-    """Hash: the session's standalone stream (`stream`, `turn`, `seq` and `epoch` of what was delivered).
+    """Hash: the session's standalone stream (`stream`, `turn`, `seq` and `epoch` of what was delivered, `follower`).
 
-    Owner: the follower whose turn it is. Lives `Bounds.live_seconds` after it was last kept.
+    Owner: the follower whose turn it is, and the pump. Lives `Bounds.live_seconds` after it was last kept.
     """
     return f"{FORMAT}:standing:{{{session}}}"
 

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from typing import Any
 
-from gateway.policy.streams import Bounds, Owner, SessionDigest, Sighting, Standing
+from gateway.policy.streams import NOBODY, Bounds, Census, Owner, SessionDigest, Sighting, Standing
 from gateway.protocol.cursors import Cursor, StreamName
-from gateway.state import keys, scripts
+from gateway.state import keys, mark_scripts
 from gateway.state.logs import KEEP_AT_ONCE
 from gateway.state.stores import Store
 
@@ -20,7 +21,7 @@ class RedisMarks:
 
     async def mark_ended(self, session: SessionDigest, request_id: bytes | None) -> None:
         args = (self._mark_ms, keys.wake_channel(session), session)
-        await self._store.run(scripts.MARK, [keys.ended_key(session, request_id)], args)
+        await self._store.run(mark_scripts.MARK, [keys.ended_key(session, request_id)], args)
 
     async def is_ended(self, session: SessionDigest, request_id: bytes | None) -> bool:
         marks = {keys.ended_key(session, None): None, keys.ended_key(session, request_id): None}
@@ -28,35 +29,54 @@ class RedisMarks:
         return found > 0
 
     async def join(
-        self, session: SessionDigest, candidate: StreamName, replacing: StreamName | None = None
+        self,
+        session: SessionDigest,
+        candidate: StreamName,
+        replacing: StreamName | None = None,
+        follower: Owner = NOBODY,
     ) -> Standing:
-        args = (candidate, replacing or "", self._live_ms, keys.wake_channel(session), session)
-        _, *got = await self._store.run(scripts.JOIN, [keys.standing_key(session)], args)
-        return _parse(got)
+        args = (candidate, replacing or "", self._live_ms, keys.wake_channel(session), session, follower)
+        return _parse(await self._store.run(mark_scripts.JOIN, [keys.standing_key(session)], args))
 
     async def standing(self, session: SessionDigest) -> Standing | None:
         key = keys.standing_key(session)
-        got: list[bytes | None] = await self._store.command(("HMGET", key, "stream", "turn", "seq", "epoch"), key)
-        return None if got[0] is None else _parse([value or b"0" for value in got])
+        command = ("HMGET", key, "stream", "turn", "seq", "epoch", "follower")
+        got: list[bytes | None] = await self._store.command(command, key)
+        return None if got[0] is None else _parse(got)
 
     async def deliver(self, session: SessionDigest, standing: Standing) -> bool:
-        args = (standing.stream, standing.turn, *standing.delivered, self._live_ms)
-        answer = await self._store.run(scripts.DELIVER, [keys.standing_key(session)], args)
+        place = (standing.stream, standing.turn, *standing.delivered, standing.follower)
+        args = (*place, self._live_ms, keys.wake_channel(session), session)
+        answer = await self._store.run(mark_scripts.DELIVER, [keys.standing_key(session)], args)
         return bool(answer[0] == b"ok")
 
-    async def keep_standing(self, sessions: Collection[SessionDigest]) -> None:
-        named = [keys.standing_key(session) for session in sessions]
+    async def keep_standing(self, sessions: Collection[SessionDigest]) -> Census:
+        standing: dict[SessionDigest, Standing] = {}
+        ended: set[SessionDigest] = set()
+        named = list(sessions)
         for first in range(0, len(named), KEEP_AT_ONCE):
             some = named[first : first + KEEP_AT_ONCE]
-            await asyncio.gather(*(self._store.command(("PEXPIRE", key, self._live_ms), key) for key in some))
+            told = await asyncio.gather(*map(self._keep_standing, some))
+            for session, (is_ended, *got) in zip(some, told, strict=True):
+                if is_ended:
+                    ended.add(session)
+                if got:
+                    standing[session] = _parse(got)
+        return Census(standing, frozenset(ended))
 
-    async def leave(self, session: SessionDigest, stream: StreamName) -> None:
-        await self._store.run(scripts.LEAVE, [keys.standing_key(session)], (stream,))
+    async def _keep_standing(self, session: SessionDigest) -> list[Any]:
+        named = [keys.standing_key(session), keys.ended_key(session, None)]
+        return await self._store.run(mark_scripts.KEEP_STANDING, named, (self._live_ms,))
+
+    async def leave(self, session: SessionDigest, stream: StreamName, turn: int | None = None) -> bool:
+        args = (stream, "" if turn is None else turn, keys.wake_channel(session), session)
+        answer = await self._store.run(mark_scripts.LEAVE, [keys.standing_key(session)], args)
+        return bool(answer[0] == b"ok")
 
 
-def _parse(got: Sequence[bytes]) -> Standing:
-    stream, turn, seq, epoch = got
-    return Standing(StreamName(stream.decode()), int(turn), Cursor(int(seq), int(epoch)))
+def _parse(got: Sequence[bytes | None]) -> Standing:
+    stream, turn, seq, epoch, follower = (value or b"" for value in got)
+    return Standing(StreamName(stream.decode()), int(turn), Cursor(int(seq), int(epoch)), Owner(follower.decode()))
 
 
 class RedisHeartbeats:
@@ -67,12 +87,12 @@ class RedisHeartbeats:
         self._ttl_ms = round(ttl_seconds * 1000)
 
     async def beat(self, owner: Owner) -> None:
-        await self._store.run(scripts.BEAT, [keys.beat_key(owner)], (self._ttl_ms,))
+        await self._store.run(mark_scripts.BEAT, [keys.beat_key(owner)], (self._ttl_ms,))
 
     async def look(self, owners: Collection[Owner]) -> Sighting:
         if not owners:
             return Sighting("", frozenset())
         named = list(owners)
-        server, *found = await self._store.run(scripts.LOOK, [keys.beat_key(owner) for owner in named], ())
+        server, *found = await self._store.run(mark_scripts.LOOK, [keys.beat_key(owner) for owner in named], ())
         absent = frozenset(owner for owner, is_there in zip(named, found, strict=True) if not is_there)
         return Sighting(server.decode(), absent)

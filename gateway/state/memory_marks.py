@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 import msgspec
 
 from gateway.policy.absences import HEARTBEAT_SECONDS
-from gateway.policy.streams import Bounds, Owner, SessionDigest, Sighting, Standing
+from gateway.policy.streams import NOBODY, Bounds, Census, Owner, SessionDigest, Sighting, Standing
 from gateway.protocol.cursors import StreamName
 from gateway.state.keys import wake_channel
 from gateway.state.memory_logs import Clock, MemoryLog
@@ -66,14 +66,18 @@ class MemoryMarks:
         return bool(self._ended.get((session, request_id)) or self._ended.get((session, None)))
 
     async def join(
-        self, session: SessionDigest, candidate: StreamName, replacing: StreamName | None = None
+        self,
+        session: SessionDigest,
+        candidate: StreamName,
+        replacing: StreamName | None = None,
+        follower: Owner = NOBODY,
     ) -> Standing:
         before = self._standing.get(session)
         turn = 1 if before is None else before.turn + 1
         if before is None or before.stream == replacing:
-            now = Standing(candidate, turn)
+            now = Standing(candidate, turn, follower=follower)
         else:
-            now = msgspec.structs.replace(before, turn=turn)
+            now = msgspec.structs.replace(before, turn=turn, follower=follower)
         self._standing.put(session, now)
         self._wake(session)
         return now
@@ -86,17 +90,25 @@ class MemoryMarks:
         if before is None or (before.stream, before.turn) != (standing.stream, standing.turn):
             return False
         self._standing.put(session, standing)
+        if standing.follower == NOBODY:
+            self._wake(session)
         return True
 
-    async def keep_standing(self, sessions: Collection[SessionDigest]) -> None:
+    async def keep_standing(self, sessions: Collection[SessionDigest]) -> Census:
+        found: dict[SessionDigest, Standing] = {}
         for session in sessions:
             if (standing := self._standing.get(session)) is not None:
                 self._standing.put(session, standing)
+                found[session] = standing
+        return Census(found, frozenset(session for session in sessions if self._ended.get((session, None))))
 
-    async def leave(self, session: SessionDigest, stream: StreamName) -> None:
+    async def leave(self, session: SessionDigest, stream: StreamName, turn: int | None = None) -> bool:
         before = self._standing.get(session)
-        if before is not None and before.stream == stream:
-            self._standing.drop(session)
+        if before is None or before.stream != stream or turn not in (None, before.turn):
+            return False
+        self._standing.drop(session)
+        self._wake(session)
+        return True
 
     def _wake(self, session: SessionDigest) -> None:
         self._bells.ring(wake_channel(session), session)

@@ -1,4 +1,4 @@
-"""The Lua scripts: every step that must be atomic, one script each, its keys in `KEYS`.
+"""The Lua scripts of a log: every step that must be atomic, one script each, its keys in `KEYS`.
 
 The fields of a stream's hash are one letter each, because there are as many hashes as streams:
 
@@ -28,7 +28,7 @@ class Script(msgspec.Struct, frozen=True):
     writes: bool
 
 
-def _script(name: str, text: str, *, writes: bool = True) -> Script:
+def make_script(name: str, text: str, *, writes: bool = True) -> Script:
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), writes)
 
 
@@ -93,7 +93,7 @@ end
 
 # KEYS log, facts. ARGV: epoch, owner, cursor, final, live ms, finished ms, max events, max bytes, facts, request, channel,
 # stream, then events. Repeated by the same owner it changes nothing.
-CREATE: Final = _script(
+CREATE: Final = make_script(
     "create",
     _ADD
     + """
@@ -114,7 +114,7 @@ return {'ok', held.head}
 
 # KEYS log, facts. ARGV: epoch, owner, cursor, final, live ms, finished ms, max events, max bytes, first seq, across a hole,
 # channel, stream, then events.
-APPEND: Final = _script(
+APPEND: Final = make_script(
     "append",
     _ADD
     + """
@@ -140,7 +140,7 @@ return {'ok', held.head}
 
 # KEYS log, facts. ARGV: after seq, after epoch, limit, limit bytes. Answers: ok, is continuous, epoch, owner, state, head's
 # seq and epoch, floor's seq and epoch, cursor, facts, then id and payload of each entry.
-READ: Final = _script(
+READ: Final = make_script(
     "read",
     """
 local got = redis.call('HMGET', KEYS[2], 'e', 'o', 's', 'h', 'g', 'f', 'k', 'c', 'x', 'b')
@@ -173,7 +173,7 @@ return answer
 
 # KEYS log, facts. ARGV: expected epoch, new epoch, new owner, live ms. Answers: ok, head's seq and epoch, cursor, facts.
 # The new epoch is the claimant's own: repeated with the same one it answers the same.
-TAKE_OVER: Final = _script(
+TAKE_OVER: Final = make_script(
     "take_over",
     """
 local got = redis.call('HMGET', KEYS[2], 'e', 'o', 's', 'h', 'g', 'f', 'c', 'x')
@@ -191,7 +191,7 @@ return {'ok', got[4], got[5], got[7] or '', got[8]}
 )
 
 # KEYS log, facts. ARGV: epoch, owner, new owner, new state, ms to live, channel, stream. Gives up a hold: by release or end.
-YIELD: Final = _script(
+YIELD: Final = make_script(
     "yield",
     """
 local got = redis.call('HMGET', KEYS[2], 'e', 'o', 's')
@@ -207,7 +207,7 @@ return {'ok'}
 
 # KEYS log, facts. ARGV: epoch, owner. Gives the request away, once, and with it the backend's last event id: who comes next
 # can neither run the call again nor resume a run that it doesn't know.
-TAKE_REQUEST: Final = _script(
+TAKE_REQUEST: Final = make_script(
     "take_request",
     """
 local got = redis.call('HMGET', KEYS[2], 'e', 'o', 's', 'q')
@@ -219,7 +219,7 @@ return {'ok', got[4]}
 )
 
 # KEYS log, facts. ARGV: live ms. Puts off the end of a stream that is still open.
-KEEP: Final = _script(
+KEEP: Final = make_script(
     "keep",
     """
 local state = redis.call('HGET', KEYS[2], 's')
@@ -228,100 +228,6 @@ if state == 'open' then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end
-return {'ok'}
-""",
-)
-
-# KEYS the mark. ARGV: ms to live, channel, session.
-MARK: Final = _script(
-    "mark",
-    """
-redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
-redis.call('PUBLISH', ARGV[2], ARGV[3])
-return {'ok'}
-""",
-)
-
-# KEYS the standing stream. ARGV: candidate, the one to replace, live ms, channel, session. Answers: stream, turn, delivered.
-JOIN: Final = _script(
-    "join",
-    """
-local stream = redis.call('HGET', KEYS[1], 'stream')
-if not stream or stream == ARGV[2] then
-  redis.call('HSET', KEYS[1], 'stream', ARGV[1], 'seq', 0, 'epoch', 0)
-end
-redis.call('HINCRBY', KEYS[1], 'turn', 1)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('PUBLISH', ARGV[4], ARGV[5])
-local got = redis.call('HMGET', KEYS[1], 'stream', 'turn', 'seq', 'epoch')
-return {'ok', got[1], got[2], got[3], got[4]}
-""",
-)
-
-# KEYS the standing stream. ARGV: stream, turn, seq, epoch, live ms.
-DELIVER: Final = _script(
-    "deliver",
-    """
-local got = redis.call('HMGET', KEYS[1], 'stream', 'turn')
-if got[1] ~= ARGV[1] or got[2] ~= ARGV[2] then return {'fenced'} end
-redis.call('HSET', KEYS[1], 'seq', ARGV[3], 'epoch', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return {'ok'}
-""",
-)
-
-# KEYS the standing stream. ARGV: stream. The registry is left, unless another stream stands there by now.
-LEAVE: Final = _script(
-    "leave",
-    """
-if redis.call('HGET', KEYS[1], 'stream') == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return {'ok'}
-""",
-)
-
-# KEYS the heartbeat. ARGV: TTL in ms. PEXPIRE first: a Redis that is out of memory refuses SET, and a full Redis must not
-# make every worker look dead.
-BEAT: Final = _script(
-    "beat",
-    """
-if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
-return {'ok'}
-""",
-)
-
-# KEYS heartbeats. Answers: the server's run id, then 1 or 0 for each. The id comes from the server that looked.
-LOOK: Final = _script(
-    "look",
-    """
-local server = redis.pcall('INFO', 'server')
-local answer = {type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''}
-for i, key in ipairs(KEYS) do answer[i + 1] = redis.call('EXISTS', key) end
-return answer
-""",
-    writes=False,
-)
-
-# KEYS healed, healing. ARGV: what failed, claim, ms to claim, ms to live. One worker of the fleet gets `mine`.
-HEAL_BEGIN: Final = _script(
-    "heal_begin",
-    """
-local healed = redis.call('GET', KEYS[1])
-if healed and healed ~= ARGV[1] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
-  return {'known', healed}
-end
-if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {'mine'} end
-return {'busy'}
-""",
-)
-
-# KEYS healed, healing. ARGV: claim, healed (empty: in vain), ms to live.
-HEAL_END: Final = _script(
-    "heal_end",
-    """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {'late'} end
-if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-redis.call('DEL', KEYS[2])
 return {'ok'}
 """,
 )

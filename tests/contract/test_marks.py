@@ -5,10 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
-from gateway.policy.streams import Bounds, Standing
+from gateway.policy.streams import NOBODY, Bounds, Standing
 from gateway.protocol.cursors import START, Cursor
 from tests.contract.conftest import OpenWorld
-from tests.contract.worlds import new_name, new_session
+from tests.contract.worlds import ALICE, BOB, new_name, new_session
 from tests.requirements import proves
 
 BOUNDS = Bounds(live_seconds=100, mark_seconds=200)
@@ -111,10 +111,59 @@ async def test_a_standing_stream_is_left_by_name(open_world: OpenWorld) -> None:
     async with open_world(BOUNDS) as world:
         session, stream = new_session(), new_name()
         await world.marks.join(session, stream)
-        await world.marks.leave(session, new_name())
+        assert not await world.marks.leave(session, new_name())
         assert await world.marks.standing(session) == Standing(stream, 1, START)
-        await world.marks.leave(session, stream)
+        assert await world.marks.leave(session, stream)
         assert await world.marks.standing(session) is None
+
+
+@proves("MARK-2")
+async def test_a_standing_stream_is_not_left_once_another_turn_was_taken(open_world: OpenWorld) -> None:
+    async with open_world(BOUNDS) as world:
+        session, stream = new_session(), new_name()
+        await world.marks.join(session, stream)
+        await world.other.marks.join(session, new_name())
+        assert not await world.marks.leave(session, stream, 1)
+        assert await world.marks.leave(session, stream, 2)
+        assert not await world.marks.leave(session, stream, 2)
+
+
+@proves("MARK-2")
+async def test_who_feeds_a_sessions_client_is_known_to_all(open_world: OpenWorld) -> None:
+    async with open_world(BOUNDS) as world:
+        session, other, stream = new_session(), new_session(), new_name()
+        first = await world.marks.join(session, stream, follower=ALICE)
+        assert first == Standing(stream, 1, START, ALICE)
+        second = await world.other.marks.join(session, new_name(), follower=BOB)
+        assert await world.marks.standing(session) == second == Standing(stream, 2, START, BOB)
+        left = msgspec.structs.replace(second, follower=NOBODY)
+        assert await world.other.marks.deliver(session, left)
+        await world.marks.mark_ended(other, None)
+        census = await world.marks.keep_standing([session, other])
+        assert (census.standing, census.ended) == ({session: left}, {other})
+
+
+@proves("MARK-2")
+@pytest.mark.parametrize("do", ["join", "leave the client", "leave", "end"])
+async def test_a_session_is_woken_when_its_standing_stream_changes(open_world: OpenWorld, do: str) -> None:
+    async with open_world(BOUNDS) as world:
+        session, stream, rung = new_session(), new_name(), asyncio.Event()
+        standing = await world.marks.join(session, stream, follower=ALICE)
+        take_down = world.log.wake(session, rung.set)
+        if world.room is not world.other:
+            await asyncio.wait_for(rung.wait(), 10)  # the subscription's own
+        rung.clear()
+        match do:
+            case "join":
+                await world.other.marks.join(session, stream)
+            case "leave the client":
+                await world.other.marks.deliver(session, msgspec.structs.replace(standing, follower=NOBODY))
+            case "leave":
+                await world.other.marks.leave(session, stream)
+            case _:
+                await world.other.marks.mark_ended(session, None)
+        await asyncio.wait_for(rung.wait(), 10)
+        take_down()
 
 
 @proves("MARK-2")
@@ -137,6 +186,6 @@ async def test_any_number_are_kept_at_once(open_world: OpenWorld, count: int) ->
         sessions = [new_session() for _ in range(count)]
         await asyncio.gather(*(world.marks.join(session, new_name()) for session in sessions))
         world.pass_time(60)
-        await world.marks.keep_standing(sessions)
+        assert len((await world.marks.keep_standing(sessions)).standing) == count
         world.pass_time(60)
         assert None not in await asyncio.gather(*(world.marks.standing(session) for session in sessions))

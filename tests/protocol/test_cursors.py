@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.cursors import Cursor, EventId, encode_event_id, encode_name, parse_event_id
+from gateway.protocol.cursors import Cursor, EventId, encode_event_id, encode_name, is_standing_name, parse_event_id
 from tests.requirements import proves
 
 pytestmark = proves("EVID-1")
@@ -15,8 +15,13 @@ cursors = st.builds(Cursor, st.integers(1, 10**12 - 1), st.integers(1, 10**12 - 
 
 
 def test_a_name_is_22_characters_of_base64url() -> None:
-    assert NAME == "AAECAwQFBgcICQoLDA0ODw"
-    assert encode_name(b"\xff" * 16) == "_____________________w"
+    assert NAME == "AAECAwQFBgcICQoLDA0ODg"
+    assert encode_name(b"\xff" * 16) == "_____________________g"
+
+
+@given(random=st.binary(min_size=16, max_size=16), is_standing=st.booleans())
+def test_a_name_tells_a_standing_stream(random: bytes, is_standing: bool) -> None:
+    assert is_standing_name(encode_name(random, is_standing=is_standing)) == is_standing
 
 
 def test_a_name_is_made_of_16_bytes() -> None:
@@ -25,8 +30,8 @@ def test_a_name_is_made_of_16_bytes() -> None:
 
 
 def test_an_id_tells_its_epoch_only_where_the_stream_has_changed_hands() -> None:
-    assert encode_event_id(NAME, Cursor(7, 1)) == "AAECAwQFBgcICQoLDA0ODw.7"
-    assert encode_event_id(NAME, Cursor(7, 90210)) == "AAECAwQFBgcICQoLDA0ODw.7.90210"
+    assert encode_event_id(NAME, Cursor(7, 1)) == "AAECAwQFBgcICQoLDA0ODg.7"
+    assert encode_event_id(NAME, Cursor(7, 90210)) == "AAECAwQFBgcICQoLDA0ODg.7.90210"
 
 
 @given(st.binary(min_size=16, max_size=16), cursors)
@@ -46,18 +51,18 @@ def test_any_text_is_an_id_in_its_one_spelling_or_nothing(text: str) -> None:
     [
         "",
         "AAECAwQFBgcICQoLDA0ODw",
-        "AAECAwQFBgcICQoLDA0ODw.",
-        "AAECAwQFBgcICQoLDA0ODw.0",
-        "AAECAwQFBgcICQoLDA0ODw.07",
-        "AAECAwQFBgcICQoLDA0ODw.7.1",
-        "AAECAwQFBgcICQoLDA0ODw.7.0",
-        "AAECAwQFBgcICQoLDA0ODw.7.2.3",
-        "AAECAwQFBgcICQoLDA0ODw.1000000000000",
+        "AAECAwQFBgcICQoLDA0ODg.",
+        "AAECAwQFBgcICQoLDA0ODg.0",
+        "AAECAwQFBgcICQoLDA0ODg.07",
+        "AAECAwQFBgcICQoLDA0ODg.7.1",
+        "AAECAwQFBgcICQoLDA0ODg.7.0",
+        "AAECAwQFBgcICQoLDA0ODg.7.2.3",
+        "AAECAwQFBgcICQoLDA0ODg.1000000000000",
         "AAECAwQFBgcICQoLDA0ODx.7",
         "AAECAwQFBgcICQoLDA0OD.7",
-        "AAECAwQFBgcICQoLDA0ODw.7\n",
-        "AAECAwQFBgcICQoLDA0ODw.７",
-        " AAECAwQFBgcICQoLDA0ODw.7",
+        "AAECAwQFBgcICQoLDA0ODg.7\n",
+        "AAECAwQFBgcICQoLDA0ODg.７",
+        " AAECAwQFBgcICQoLDA0ODg.7",
     ],
 )
 def test_what_only_looks_like_an_id_is_nothing(text: str) -> None:
