@@ -9,16 +9,19 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import contenders, measurements, programs, selfcheck, tables
-from tests.bench.rows import CASES, ERAS, Case, Row, Run, encode_row, read_rows
+from tests.bench import contenders, measurements, plans, programs, selfcheck, tables
+from tests.bench.rows import CASES, ERAS, Row, Run, encode_row, read_rows
 
 EXAMPLES = """examples:
   python -m tests.bench                              everything; FastMCP takes its time
-  python -m tests.bench --quick                      small, 10 kB and progress calls, no FastMCP: a minute
+  python -m tests.bench --quick                      fewer cases, short windows, no FastMCP: two minutes
   python -m tests.bench --only nginx,gateway-1,small one case, two contenders
+  python -m tests.bench --only durable,latency       streams that survive, event by event
+  python -m tests.bench --only gateway-redis,idle --watch 130
+                                                     what idle streams ask of Redis, a whole period of refreshing
   python -m tests.bench --compare A.jsonl B.jsonl    two runs side by side, nothing is measured
   python -m tests.bench --backend-port 9000 --target mine=8080/b/mcp@1234
                                                      also what runs already: port/path@pid, in front of port 9000
@@ -36,12 +39,19 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
     try:
         programs.build_programs()
-        chosen = _choose(arguments.only, quick=arguments.quick)
+        plan = plans.make_plan(
+            arguments.only,
+            quick=arguments.quick,
+            rounds=arguments.rounds,
+            seconds=arguments.seconds,
+            streams=arguments.streams,
+            watch_seconds=arguments.watch,
+        )
     except programs.Missing as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 2
     path = Path(arguments.out or programs.RESULTS / f"{programs.today().replace(' UTC', '').replace(' ', 'T')}.jsonl")
-    rows = _run(arguments, *chosen, path)
+    rows = _run(arguments, plan, path)
     report = tables.render_report(rows)
     path.with_suffix(".md").write_text(report)
     print(f"\n{report}\nraw rows: {path}")
@@ -58,10 +68,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="fewer cases, short windows, 200 idle streams, FastMCP only if named"
     )
-    parser.add_argument("--only", help=f"contenders and cases, of: {', '.join([*_contender_names(), *_case_names()])}")
+    parser.add_argument(
+        "--only", help=f"contenders and cases, of: {', '.join([*plans.contender_names(), *plans.case_names()])}"
+    )
     parser.add_argument("--rounds", type=int, help="default 5, with --quick 2")
     parser.add_argument("--seconds", type=float, help="length of a window; default 2, with --quick 0.5")
-    parser.add_argument("--streams", type=int, help="idle streams; default 1000, with --quick 200")
+    parser.add_argument("--streams", type=int, help="idle streams; default 1000 and 10000, with --quick 200")
+    parser.add_argument(
+        "--watch", type=float, help="seconds for which Redis is watched while they are idle; default 10"
+    )
     parser.add_argument("--out", help="where the raw rows go (JSON lines; a .md beside it gets the tables)")
     parser.add_argument("--compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help="two runs side by side")
     parser.add_argument("--backend-port", type=int, default=0, help="a fixed port for the fake backend")
@@ -76,47 +91,10 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _contender_names() -> list[str]:
-    return [contender.name for contender in contenders.CONTENDERS]
-
-
-def _case_names() -> list[str]:
-    return [*(case.name for case in CASES), "idle"]
-
-
-def _choose(only: str | None, *, quick: bool) -> tuple[list[contenders.Contender], list[str]]:
-    """Who and what is measured: of each kind all, unless one of that kind is named."""
-    words = [word for word in (only or "").split(",") if word]
-    unknown = [word for word in words if word not in [*_contender_names(), *_case_names()]]
-    if unknown:
-        known = ", ".join([*_contender_names(), *_case_names()])
-        raise programs.Missing(f"--only: {', '.join(unknown)} is neither contender nor case; known are {known}")
-    named = [word for word in words if word in _contender_names()]
-    cases = [word for word in words if word in _case_names()]
-    wanted = [one for one in contenders.CONTENDERS if (one.name in named if named else one.quick or not quick)]
-    return [one for one in wanted if _is_there(one)], cases
-
-
-def _is_there(contender: contenders.Contender) -> bool:
-    needs: dict[str, Callable[[], str]] = {"nginx": programs.find_nginx, "fastmcp": programs.find_fastmcp}
-    try:
-        needs.get(contender.name.partition("-")[0], str)()
-    except programs.Missing as missing:
-        print(f"{contender.name}: {missing}", file=sys.stderr)
-        return False
-    return True
-
-
-def _run(
-    arguments: argparse.Namespace, chosen: Sequence[contenders.Contender], named: list[str], path: Path
-) -> list[Row]:
-    quick = arguments.quick
-    rounds = arguments.rounds or (2 if quick else 5)
-    seconds = arguments.seconds or (0.5 if quick else 2.0)
-    cases = [case for case in CASES if (case.name in named if named else case.quick or not quick)]
+def _run(arguments: argparse.Namespace, plan: plans.Plan, path: Path) -> list[Row]:
     rows: list[Row] = []
     with path.open("w") as file, contenders.running_backend(arguments.backend_port) as backend_port:
-        if not quick and not named:
+        if plan.is_whole:
             selfcheck.check_all(backend_port)
 
         def keep(row: Row) -> None:
@@ -125,62 +103,77 @@ def _run(
             file.flush()
             print(encode_row(row), end="", flush=True)
 
-        keep(_describe_run(chosen, rounds, seconds))
-        for row in _measure_calls(arguments.target, chosen, cases, rounds, seconds, backend_port):
+        keep(_describe_run(plan))
+        for row in _measure_running(arguments.target, plan, backend_port):
             keep(row)
-        if "idle" in named or not named:
-            for row in _measure_idle(chosen, arguments.streams or (200 if quick else 1000), backend_port):
-                keep(row)
+        for row in _measure_idle(plan, backend_port):
+            keep(row)
     return rows
 
 
-def _describe_run(chosen: Sequence[contenders.Contender], rounds: int, seconds: float) -> Run:
-    names = {contender.name for contender in chosen}
+def _describe_run(plan: plans.Plan) -> Run:
+    names = {contender.name for contender in plan.contenders}
     measured, load = programs.choose_cpus()
     return Run(
         date=programs.today(),
         machine=programs.describe_machine(),
-        versions=programs.list_versions(nginx="nginx" in names, fastmcp=any("fastmcp" in name for name in names)),
+        versions=programs.list_versions(
+            nginx="nginx" in names,
+            fastmcp=any("fastmcp" in name for name in names),
+            redis=any(contender.needs_redis for contender in plan.contenders),
+        ),
         commit=programs.describe_commit(),
         load_before=round(os.getloadavg()[0], 2),
         pinned=measured != load,
-        rounds=rounds,
-        seconds=seconds,
+        rounds=plan.rounds,
+        seconds=plan.seconds,
     )
 
 
-def _measure_calls(
-    started: list[contenders.Target],
-    chosen: Sequence[contenders.Contender],
-    cases: Sequence[Case],
-    rounds: int,
-    seconds: float,
-    backend_port: int,
-) -> Iterator[Row]:
-    """Every contender runs all the time; only one is under load at a time."""
+def _measure_running(started: list[contenders.Target], plan: plans.Plan, backend_port: int) -> Iterator[Row]:
+    """Calls and flows. Every contender runs all the time; only one is under load at a time."""
     with contextlib.ExitStack() as stack:
-        targets = []
-        for contender in chosen if cases else ():
+        calls, flows = list(started), list(started)
+        for contender in plan.contenders:
+            if not plan.of_calls(contender) and not plan.of_flows(contender):
+                continue
             with _told_if_broken():
-                targets.append(stack.enter_context(contenders.running(contender, backend_port)))
-        targets += started
-        for target in targets:  # workers boot, caches fill
+                target = stack.enter_context(contenders.running(contender, backend_port))
+                calls += [target] if plan.of_calls(contender) else []
+                flows += [target] if plan.of_flows(contender) else []
+        for target in dict.fromkeys([*calls, *flows]):  # workers boot, caches fill
             measurements.measure_calls(target, CASES[0], "modern", 0, 0.3)
-        for turn in range(rounds):
-            for case in cases:
-                if case.live and turn:
-                    continue  # a yes or no needs no rounds
-                for era in ERAS:
-                    for target in targets:
-                        yield measurements.measure_calls(target, case, era, turn, seconds)
+        yield from _measure_calls(calls, plan)
+        yield from _measure_flows(flows, plan, backend_port)
 
 
-def _measure_idle(chosen: Sequence[contenders.Contender], streams: int, backend_port: int) -> Iterator[Row]:
+def _measure_calls(targets: Sequence[contenders.Target], plan: plans.Plan) -> Iterator[Row]:
+    for turn in range(plan.rounds):
+        for case in plan.cases:
+            if case.live and turn:
+                continue  # a yes or no needs no rounds
+            for era in ERAS:
+                for target in targets:
+                    yield measurements.measure_calls(target, case, era, turn, plan.seconds)
+
+
+def _measure_flows(targets: Sequence[contenders.Target], plan: plans.Plan, backend_port: int) -> Iterator[Row]:
+    for turn in range(plan.rounds):
+        for flow in plan.flows:
+            if turn >= plan.rounds_of(flow):
+                continue
+            for target in targets:
+                yield measurements.measure_events(target, flow, turn, plan.seconds_of(flow), backend_port)
+
+
+def _measure_idle(plan: plans.Plan, backend_port: int) -> Iterator[Row]:
     """A fresh process for each: one that has held streams before has their memory still."""
-    for contender in chosen:
-        for era in ERAS if contender.idle else ():
-            with _told_if_broken(), contenders.running(contender, backend_port) as target:
-                yield measurements.measure_idle(target, era, streams, backend_port)
+    for streams, era in plan.idle:
+        for contender in plan.contenders:
+            if plan.of_idle(contender, streams, era):
+                workers = contenders.count_workers(contender, streams)
+                with _told_if_broken(), contenders.running(contender, backend_port, workers) as target:
+                    yield measurements.measure_idle(target, era, streams, backend_port, plan.watch_seconds)
 
 
 @contextlib.contextmanager

@@ -61,7 +61,8 @@ static void send_event(Conn *c, const Span *parts, int count) {
 #define TOOL(name, properties) "{\"name\":\"" name "\",\"description\":\"" name "\",\"inputSchema\":{\"type\":\"object\"," \
   "\"properties\":{" properties "},\"required\":[\"text\"]}}"
 #define TOOLS "[" TOOL("echo", STRING("text")) "," TOOL("echo_sse", STRING("text")) "," \
-  TOOL("progress", STRING("text") INTEGER("n") INTEGER("delay_ms")) "]"
+  TOOL("progress", STRING("text") INTEGER("n") INTEGER("delay_ms") INTEGER("burst") \
+  INTEGER("first_us") INTEGER("ack")) "]"
 
 // ---- the progress tool
 
@@ -70,13 +71,19 @@ static void keep(Buf *b, Span s) {
   buf_add(b, s.p, s.n);
 }
 
+// Each notification says when it was sent, by the clock that all processes of a machine share.
+static void notify(Conn *c) {
+  char rest[128];
+  int n = snprintf(rest, sizeof rest, ",\"progress\":%d,\"total\":%d,\"message\":\"@%lld\"}}\n\n", ++c->progress.step,
+                   c->progress.steps, now_us());
+  EVENT(c, MESSAGE, LIT("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":"),
+        span_of(&c->progress.token), {rest, n});
+}
+
 void step_progress(Conn *c) {
   if (c->progress.step < c->progress.steps) {
-    char rest[64];
-    int n = snprintf(rest, sizeof rest, ",\"progress\":%d,\"total\":%d}}\n\n", ++c->progress.step, c->progress.steps);
-    EVENT(c, MESSAGE, LIT("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":"),
-          span_of(&c->progress.token), {rest, n});
-    c->progress.next_us = now_us() + c->progress.delay_ms * 1000LL;
+    for (int i = 0; i < c->progress.burst && c->progress.step < c->progress.steps; i++) notify(c);
+    c->progress.next_us = c->progress.ack ? NEVER : c->progress.next_us + c->progress.delay_ms * 1000LL;
   } else {
     EVENT(c, MESSAGE, RESULT_OF, span_of(&c->progress.id), CONTENT, span_of(&c->progress.text), CONTENT_END,
           c->progress.modern ? LIT(MODERN_TAIL) : LIT(""), LIT("}}\n\n"));
@@ -84,13 +91,19 @@ void step_progress(Conn *c) {
     c->progress.running = 0;
     running_progress--;
   }
-  flush(c);  // each event leaves on its own: a gateway must not find them all in one read by our doing
+  flush(c);  // each burst leaves on its own: a gateway must not find them all in one read by our doing
+}
+
+static long number_of(Span arguments, const char *name, long otherwise) {
+  Span value = json_get(arguments, name);
+  return value.p ? strtol(value.p, NULL, 10) : otherwise;
 }
 
 static void start_progress(Conn *c, Span id, Span arguments, Span token, Span text, int modern) {
-  Span steps = json_get(arguments, "n"), delay = json_get(arguments, "delay_ms");
-  c->progress.steps = steps.p ? atoi(steps.p) : 10;
-  c->progress.delay_ms = delay.p ? atoi(delay.p) : 0;
+  c->progress.steps = number_of(arguments, "n", 10);
+  c->progress.burst = number_of(arguments, "burst", 1);
+  c->progress.delay_ms = number_of(arguments, "delay_ms", 0);
+  c->progress.ack = number_of(arguments, "ack", 0);
   c->progress.step = 0;
   c->progress.modern = modern;
   c->progress.running = 1;
@@ -99,8 +112,9 @@ static void start_progress(Conn *c, Span id, Span arguments, Span token, Span te
   keep(&c->progress.token, token);
   keep(&c->progress.text, text);
   start_stream(c);
-  c->progress.next_us = now_us() + c->progress.delay_ms * 1000LL;
-  while (!c->progress.delay_ms && c->progress.running && !c->dead) step_progress(c);
+  c->progress.next_us = now_us() + number_of(arguments, "first_us", c->progress.delay_ms * 1000L);
+  if (c->progress.ack) step_progress(c);
+  while (!c->progress.ack && !c->progress.delay_ms && c->progress.running && !c->dead) step_progress(c);
 }
 
 // ---- sessions: nothing is stored; the second half of an id is a checksum of the first, so a changed id is unknown

@@ -1,7 +1,9 @@
 // A fake MCP backend that is faster than anything in front of it: one thread, epoll, HTTP/1.1 keep-alive, both eras.
 // What it answers, and what it refuses, is in answers.c.
 //
-// Tools: echo{text} answers JSON; echo_sse{text} one SSE event; progress{text,n,delay_ms} n notifications and the result.
+// Tools: echo{text} answers JSON; echo_sse{text} one SSE event; progress{text,n,delay_ms} n notifications and the result,
+// `burst` of them in one write, the first after `first_us` where that is given. With `ack` each burst but the first waits
+// until the client has the one before: it sends that number, a `long`, to the UDP port of the same number.
 // GET opens a legacy idle stream, POST subscriptions/listen a modern one.
 // For the harness: GET /__stats; POST /__push sends list_changed on every idle stream.
 // Usage: backend [PORT]   (none or 0: the kernel chooses; the port is printed)
@@ -10,6 +12,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -121,22 +124,43 @@ static void receive(Conn *c) {
   }
 }
 
-// Steps what is due; the milliseconds until the next step is, -1 for never.
-static int step_all(void) {
-  long long now = now_us(), soonest = -1;
-  for (Conn *c = running_progress ? conns : NULL; c; c = c->next) {
-    if (!c->progress.running || c->dead) continue;
-    if (c->progress.next_us <= now) {
-      step_progress(c);
-      if (!c->progress.running) process(c);
-    }
-    long long wait = c->progress.next_us - now;
-    if (c->progress.running && (soonest < 0 || wait < soonest)) soonest = wait;
-  }
-  return soonest < 0 ? -1 : (int)((soonest + 999) / 1000);
+static void step(Conn *c) {
+  step_progress(c);
+  if (!c->progress.running) process(c);
 }
 
-static int listen_at(int port) {
+// Steps what is due; when the next step is.
+static long long step_all(void) {
+  long long soonest = NEVER;
+  for (Conn *c = running_progress ? conns : NULL; c; c = c->next) {
+    if (!c->progress.running || c->dead) continue;
+    if (c->progress.next_us <= now_us()) step(c);
+    if (c->progress.running && c->progress.next_us < soonest) soonest = c->progress.next_us;
+  }
+  return soonest;
+}
+
+// As epoll_wait, to the microsecond: rounded up to milliseconds, events that are due one after the other would leave together.
+static int wait_until(long long due_us, struct epoll_event *events, int count) {
+  struct pollfd all = {.fd = poller, .events = POLLIN};
+  long long left = due_us - now_us();
+  struct timespec wait = {.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
+  if (due_us == NEVER) return epoll_wait(poller, events, count, -1);
+  if (left > 0) ppoll(&all, 1, &wait, NULL);
+  return epoll_wait(poller, events, count, 0);
+}
+
+// Steps the calls whose clients have what was sent.
+static void take_acks(int acks) {
+  long number;
+  while (recv(acks, &number, sizeof number, 0) == sizeof number) {
+    Conn *c = conns;
+    while (c && !(c->progress.running && c->progress.ack == number && !c->dead)) c = c->next;
+    if (c && c->progress.next_us == NEVER) step(c);
+  }
+}
+
+static int listen_at(int port, int *acks) {
   int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
   socklen_t length = sizeof address;
@@ -146,6 +170,11 @@ static int listen_at(int port) {
     exit(1);
   }
   getsockname(fd, (void *)&address, &length);
+  *acks = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  if (bind(*acks, (void *)&address, sizeof address)) {
+    perror("the UDP port of the same number");
+    exit(1);
+  }
   printf("%d\n", ntohs(address.sin_port));
   fflush(stdout);
   return fd;
@@ -168,17 +197,18 @@ int main(int count, char **arguments) {
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
   poller = epoll_create1(0);
-  int listener = listen_at(port);
+  int acks, listener = listen_at(port, &acks);
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
   epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
+  event.data.ptr = &acks;
+  epoll_ctl(poller, EPOLL_CTL_ADD, acks, &event);
   for (;;) {
-    int n = epoll_wait(poller, events, 512, step_all());
+    int n = wait_until(step_all(), events, 512);
     for (int i = 0; i < n; i++) {
       Conn *c = events[i].data.ptr;
-      if (!c) {
-        accept_conns(listener);
-        continue;
-      }
+      if (!c) accept_conns(listener);
+      if (c == (void *)&acks) take_acks(acks);
+      if (!c || c == (void *)&acks) continue;
       if (events[i].events & EPOLLOUT) flush(c);
       if (!c->dead && events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive(c);
       if (c->dead) close_conn(c);

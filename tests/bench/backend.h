@@ -17,12 +17,15 @@ typedef struct Conn {
   int chunked;
   Chunks chunks;
   struct {  // a `progress` call that is being answered
-    int running, modern, steps, step, delay_ms;
-    long long next_us;
+    int running, modern, steps, step, burst, delay_ms;
+    long ack;           // the number by which the client asks for the next burst; 0: time does
+    long long next_us;  // NEVER while the client is to ask
     Buf id, token, text;
   } progress;
   struct Conn *previous, *next;
 } Conn;
+
+#define NEVER 0x7fffffffffffffffLL
 
 extern Conn *conns;           // all of them
 extern int running_progress;  // how many have one running
@@ -33,7 +36,7 @@ void flush(Conn *c);  // sends what the socket takes now, the rest when it can
 
 // answers.c
 void answer(Conn *c, Span head, Span body);
-void step_progress(Conn *c);  // sends the next notification, or the result
+void step_progress(Conn *c);  // sends the next burst of notifications, or the result
 
 static inline Span span_of(Buf *b) { return (Span){buf_start(b), buf_size(b)}; }
 

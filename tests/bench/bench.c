@@ -4,6 +4,9 @@
 //   bench -u 127.0.0.1:9000 -p /mcp -m legacy|modern -t echo|echo_sse|progress [-T name of the tool behind the gateway]
 //         [-s bytes of text] [-c connections] [-d seconds] [-w seconds of warm-up] [-q stop after so many calls]
 //         [-n progress notifications] [-D ms between them] [-H 'Header: value']… [-R pid: CPU time of that process tree]
+//         [-S pid: that of another, the store's]
+//   bench … -t progress -E   measures events instead of calls: how many, and each one's age when it arrives
+//         [-b events in one write] [-A the backend's own port: it sends a burst when the client has the one before]
 //   A window goes on until each connection has had four calls, or 30 s have passed; -q ends it at once.
 //   bench … -N 1000   opens idle streams instead (legacy GET, modern subscriptions/listen): prints a JSON line when all
 //                     are open and one for every line on stdin; ends with stdin.
@@ -25,10 +28,9 @@ enum {
 };
 
 struct Options options = {.host = "127.0.0.1", .path = "/mcp", .port = 9000, .conns = 16, .size = 200, .notifications = 10,
-                          .seconds = 3, .warm_seconds = .5, .tool = "echo"};
-static int root_pid;
+                          .burst = 1, .seconds = 3, .warm_seconds = .5, .tool = "echo"};
+static struct { int pid; Tree before, after; } gateway, store;  // whose CPU time is wanted; pid 0: nobody's
 static long long phase_since;
-static Tree tree_before, tree_after;
 
 static void enter(enum Phase next) {
   phase = next;
@@ -53,10 +55,12 @@ static int advance(void) {
   long long now = now_us(), lasted = now - phase_since;
   if (!ready_since && ready == count) ready_since = now;
   if (phase == WARMING && ready_since && now - ready_since >= options.warm_seconds * 1e6) {
-    if (root_pid) tree_before = read_tree(root_pid);
+    if (gateway.pid) gateway.before = read_tree(gateway.pid);
+    if (store.pid) store.before = read_tree(store.pid);
     enter(MEASURING);
   } else if (phase == MEASURING && window_is_over(lasted)) {
-    if (root_pid) tree_after = read_tree(root_pid);
+    if (gateway.pid) gateway.after = read_tree(gateway.pid);
+    if (store.pid) store.after = read_tree(store.pid);
     options.seconds = lasted / 1e6;
     enter(ENDING);
     if (!measured && !errors) give_up(count, "no call ended in the window");
@@ -84,14 +88,18 @@ static double percentile(const unsigned *sorted, double share) {
 }
 
 static void report(void) {
-  double cpu = root_pid && phase == ENDING ? cpu_between(&tree_before, &tree_after) : 0;
-  if (cpu < 0 && !errors++) snprintf(first_error, sizeof first_error, "a process of the gateway died");
+  double cpu = gateway.pid && phase == ENDING ? cpu_between(&gateway.before, &gateway.after) : 0;
+  double store_cpu = store.pid && phase == ENDING ? cpu_between(&store.before, &store.after) : 0;
+  if ((cpu < 0 || store_cpu < 0) && !errors++)
+    snprintf(first_error, sizeof first_error, "a process of the gateway died, or the store's");
   qsort(latencies, measured, sizeof *latencies, ascending);
   qsort(first_bytes, measured, sizeof *first_bytes, ascending);
   printf("{\"calls\":%ld,\"seconds\":%.3f,\"rps\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"first_byte_ms\":%.3f,"
-         "\"cpu_ms_per_1k\":%.3f,\"reconnects\":%ld,\"errors\":%ld,\"error\":\"%s\"}\n",
+         "\"cpu_ms_per_1k\":%.3f,\"store_cpu_ms_per_1k\":%.3f,\"finished\":%ld,\"events\":%ld,\"reconnects\":%ld,"
+         "\"errors\":%ld,\"error\":\"%s\"}\n",
          measured, options.seconds, measured / options.seconds, percentile(latencies, .5), percentile(latencies, .99),
-         percentile(first_bytes, .5), measured && cpu > 0 ? cpu * 1e6 / measured : 0, reconnects, errors, first_error);
+         percentile(first_bytes, .5), measured && cpu > 0 ? cpu * 1e6 / measured : 0,
+         measured && store_cpu > 0 ? store_cpu * 1e6 / measured : 0, finished, events, reconnects, errors, first_error);
 }
 
 // Opens the streams and keeps them; tells how they are when all are there, and at every line on stdin.
@@ -114,7 +122,7 @@ static void hold_streams(void) {
 }
 
 static void read_options(int argument_count, char **arguments) {
-  for (int o; (o = getopt(argument_count, arguments, "u:p:m:t:T:s:c:d:w:q:n:D:H:R:N:")) > 0;) switch (o) {
+  for (int o; (o = getopt(argument_count, arguments, "u:p:m:t:T:s:c:d:w:q:n:D:H:R:S:N:Eb:A:")) > 0;) switch (o) {
     case 'u': if (sscanf(optarg, "%63[^:]:%d", options.host, &options.port) != 2) exit(64); break;
     case 'p': snprintf(options.path, sizeof options.path, "%s", optarg); break;
     case 'm': options.modern = !strcmp(optarg, "modern"); break;
@@ -129,7 +137,11 @@ static void read_options(int argument_count, char **arguments) {
     case 'D': options.delay_ms = atoi(optarg); break;
     case 'H': strncat(options.headers, optarg, sizeof options.headers - strlen(options.headers) - 3);
               strcat(options.headers, "\r\n"); break;
-    case 'R': root_pid = atoi(optarg); break;
+    case 'R': gateway.pid = atoi(optarg); break;
+    case 'S': store.pid = atoi(optarg); break;
+    case 'E': options.by_event = 1; break;
+    case 'b': options.burst = atoi(optarg); break;
+    case 'A': options.ack_port = atoi(optarg); break;
     case 'N': options.streams = atoi(optarg); break;
     default: exit(64);
   }
@@ -146,6 +158,7 @@ int main(int argument_count, char **arguments) {
   choose_text();
   count = options.streams ? options.streams : options.conns;
   start_conns();
+  start_acks();
   if (options.streams) {
     hold_streams();
     return 0;

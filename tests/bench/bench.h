@@ -1,5 +1,5 @@
 // What the parts of the load generator share: bench.c keeps time, conns.c moves bytes, calls.c writes requests and judges
-// what came back.
+// what came back, streams.c judges events one by one.
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -22,11 +22,14 @@ typedef struct {
   char tag[48];  // with which the text of this call, and of no other, begins
   char session[SESSION_BYTES];
   long long sent_us, first_us;
+  long last_event;  // with -E: the number of the last notification
+  size_t judged;    // and how far into the body it goes
 } Conn;
 
 extern struct Options {
   char host[64], path[512], headers[2048];  // headers: extra lines, each with its CRLF
   int port, modern, conns, size, notifications, delay_ms, streams;
+  int by_event, burst, ack_port;  // events are measured, not calls; so many in one write; where they are asked for (0: nowhere)
   long calls;  // stop after so many; 0: by time
   double seconds, warm_seconds;
   const char *tool, *tool_name;  // what it does; what it is called behind this gateway
@@ -36,16 +39,22 @@ extern struct Options {
 enum Phase { WARMING, MEASURING, ENDING };
 extern enum Phase phase;
 extern int count, opened, ready, stopped;            // connections: wanted, begun, in a session or a stream, given up
-extern long errors, measured, events, reconnects;    // measured: right answers in the window; events: of idle streams
+extern long errors, measured, reconnects;            // measured: right answers, or events, in the window
+extern long finished, events;                        // in all: right answers; events of streams
 extern char first_error[400];
 extern unsigned *latencies, *first_bytes;            // microseconds, `measured` of each
 void start_conns(void);
 void open_conn(void);
 void poll_once(int wait_ms);
+void add_sample(long long latency_us, long long first_us);  // in the window only
 
 // calls.c
 void choose_text(void);               // once, when the options are known
 void write_request(Conn *c);          // appends what `c->does` demands to c->out
 const char *find_fault(const Conn *c);  // what is wrong with the answer to a tool call; NULL: nothing
+
+// streams.c
+void start_acks(void);
+const char *take_events(Conn *c);  // what is wrong with the events that have arrived; NULL: nothing
 
 #endif

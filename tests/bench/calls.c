@@ -42,7 +42,16 @@ static void post(Conn *c, const char *method, const char *name, const char *body
   buf_add(&c->out, body, n);
 }
 
-// {…,"arguments":{"text":"TAGabc…"[,"n":…,"delay_ms":…]}[,"_meta":{…[,"progressToken":ID]}]}
+// How many events leave together, and who says when. Streams that are paced begin apart, or their events would all leave at once.
+static void add_pace(const Conn *c, Buf *body) {
+  char part[128];
+  buf_add(body, part, snprintf(part, sizeof part, ",\"burst\":%d", options.burst));
+  if (options.ack_port) buf_add(body, part, snprintf(part, sizeof part, ",\"ack\":%ld", c->id));
+  else if (c->calls == 1)
+    buf_add(body, part, snprintf(part, sizeof part, ",\"first_us\":%ld", 1000L * options.delay_ms * c->index / options.conns));
+}
+
+// {…,"arguments":{"text":"TAGabc…"[,"n":…,"delay_ms":…[,"burst":…,…]]}[,"_meta":{…[,"progressToken":ID]}]}
 static void call_tool(Conn *c) {
   static Buf body;
   char part[512];
@@ -56,6 +65,7 @@ static void call_tool(Conn *c) {
   buf_put(&body, "\"");
   if (reports)
     buf_add(&body, part, snprintf(part, sizeof part, ",\"n\":%d,\"delay_ms\":%d", options.notifications, options.delay_ms));
+  if (options.by_event) add_pace(c, &body);
   buf_put(&body, "}");
   if (options.modern || reports) buf_put(&body, options.modern ? "," META : ",\"_meta\":{");
   if (reports)

@@ -17,7 +17,7 @@ static int poller;
 static Conn *conns;
 
 int count, opened, ready, stopped;
-long errors, measured, events, reconnects;
+long errors, measured, finished, events, reconnects;
 char first_error[400];
 enum Phase phase;
 unsigned *latencies, *first_bytes;
@@ -77,6 +77,7 @@ static void start_request(Conn *c) {
   c->has_head = 0;
   c->first_us = 0;
   c->sent_us = now_us();
+  c->last_event = c->judged = 0;
   buf_clear(&c->body);
   write_request(c);
   send_rest(c);
@@ -100,14 +101,22 @@ static void stop(Conn *c) {
 
 // ---- answers
 
+void add_sample(long long latency_us, long long first_us) {
+  if (phase != MEASURING || measured >= MAX_SAMPLES) return;
+  latencies[measured] = latency_us;
+  first_bytes[measured] = first_us;
+  measured++;
+}
+
 static void count_call(Conn *c) {
   long long now = now_us();
   const char *fault = find_fault(c);
-  if (fault) fail(c, fault);
-  if (phase != MEASURING || fault || measured >= MAX_SAMPLES) return;
-  latencies[measured] = now - c->sent_us;
-  first_bytes[measured] = (c->first_us ? c->first_us : now) - c->sent_us;
-  measured++;
+  if (fault) {
+    fail(c, fault);
+    return;
+  }
+  finished++;
+  if (!options.by_event) add_sample(now - c->sent_us, (c->first_us ? c->first_us : now) - c->sent_us);
 }
 
 // The answer is complete: judge it and go on.
@@ -199,7 +208,10 @@ static void parse(Conn *c) {
       if (!c->has_head) continue;
     }
     int state = take_body(c);
+    const char *fault = options.by_event && c->does == CALL ? take_events(c) : NULL;
     if (c->does == STREAM && c->status == 200) count_events(c);
+    if (fault) lose(c, fault);
+    if (fault) return;
     if (state < 0) lose(c, "not a chunked body");
     else if (state) finish_answer(c);
     if (state <= 0) return;

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import stores
 from tests.bench.programs import (
     BIN,
     HERE,
@@ -22,6 +23,7 @@ from tests.bench.programs import (
     find_nginx,
     free_port,
     pinned_to,
+    raise_file_limit,
     run_folder,
 )
 
@@ -31,15 +33,36 @@ LOG_BYTES = 4_000_000
 """Beyond it a log is emptied between two measurements: an access-log line per call fills a disk quickly."""
 
 
+FILES_PER_STREAM = 2
+SPARE_FILES = 300
+"""For each process: what it has open beside its streams."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a contender is to stand. `redis`: the URL of its Redis, empty where it has none."""
+
+    backend_port: int
+    port: int
+    workers: int
+    redis: str = ""
+
+
 @dataclass(frozen=True)
 class Contender:
-    """`command(backend_port, port)` is what starts it; None: nothing stands between load and backend."""
+    """`command` is what starts it; None: nothing stands between load and backend."""
 
     name: str
     path: str
-    command: Callable[[int, int], list[str]] | None
+    command: Callable[[Place], list[str]] | None
     workers: int = 1
-    idle: bool = True  # whether its memory per idle stream is worth a measurement of its own
+    needs_redis: bool = False
+    has_log: bool = False  # whether it is to keep the events of long calls
+    calls: bool = (
+        True  # whether it is measured at calls, at flows of events, and with idle streams, when it isn't named
+    )
+    flows: bool = False
+    idle: bool = True
     quick: bool = True
 
 
@@ -52,50 +75,56 @@ class Target:
     path: str
     pid: int | None
     log: Path | None = None
+    store: stores.Store | None = None
+    workers: int = 1
+    has_log: bool = False
 
     def trim_log(self) -> None:
         if self.log is not None and self.log.stat().st_size > LOG_BYTES:
             os.truncate(self.log, 0)
 
 
-def _nginx(backend_port: int, port: int) -> list[str]:
+def _nginx(place: Place) -> list[str]:
     text = (HERE / "nginx.conf.tmpl").read_text()
-    for name, value in {"FOLDER": run_folder(), "PORT": port, "BACKEND_PORT": backend_port}.items():
+    values = {"PORT": place.port, "BACKEND_PORT": place.backend_port, "WORKERS": place.workers}
+    for name, value in {"FOLDER": run_folder(), **values}.items():
         text = text.replace(f"@{name}@", str(value))
-    config = run_folder() / f"nginx-{port}.conf"
+    config = run_folder() / f"nginx-{place.port}.conf"
     config.write_text(text)
     return [find_nginx(), "-c", str(config)]
 
 
-def write_gateway_config(backend_port: int) -> Path:
+def write_gateway_config(backend_port: int, port: int, log: str = "none") -> Path:
     """A file that says no more than it must: all else is the default, checks and access log included."""
-    config = run_folder() / "gateway.yaml"
-    config.write_text(f"backends:\n  b: {{endpoints: [http://127.0.0.1:{backend_port}/mcp]}}\n")
+    config = run_folder() / f"gateway-{port}.yaml"
+    config.write_text(f"redis: {log}\ndrain: {{delay: 0s}}\nbackends:\n  b: {{endpoints: [http://127.0.0.1:{backend_port}/mcp]}}\n")
     return config
 
 
-def _gateway(workers: int) -> Callable[[int, int], list[str]]:
-    def command(backend_port: int, port: int) -> list[str]:
-        config = write_gateway_config(backend_port)
-        where = ["--config", str(config), "--port", str(port), "--workers", str(workers)]
+def _gateway(log: str = "none") -> Callable[[Place], list[str]]:
+    def command(place: Place) -> list[str]:
+        config = write_gateway_config(place.backend_port, place.port, place.redis or log)
+        where = ["--config", str(config), "--port", str(place.port), "--workers", str(place.workers)]
         return [sys.executable, "-m", "gateway", "serve", *where]
 
     return command
 
 
-def _fastmcp(mode: str) -> Callable[[int, int], list[str]]:
-    def command(backend_port: int, port: int) -> list[str]:
-        url = f"http://127.0.0.1:{backend_port}/mcp"
-        return [find_fastmcp(), str(HERE / "fastmcp_proxy.py"), url, str(port), mode]
+def _fastmcp(mode: str) -> Callable[[Place], list[str]]:
+    def command(place: Place) -> list[str]:
+        url = f"http://127.0.0.1:{place.backend_port}/mcp"
+        return [find_fastmcp(), str(HERE / "fastmcp_proxy.py"), url, str(place.port), mode]
 
     return command
 
 
 CONTENDERS = (
-    Contender("direct", "/mcp", None, idle=False),
-    Contender("nginx", "/b/mcp", _nginx),
-    Contender("gateway-1", "/b/mcp", _gateway(1)),
-    Contender("gateway-2", "/b/mcp", _gateway(2), workers=2, idle=False),
+    Contender("direct", "/mcp", None, flows=True, idle=False),
+    Contender("nginx", "/b/mcp", _nginx, flows=True),
+    Contender("gateway-1", "/b/mcp", _gateway(), flows=True),
+    Contender("gateway-memory", "/b/mcp", _gateway("memory"), has_log=True, calls=False, flows=True, idle=False),
+    Contender("gateway-redis", "/b/mcp", _gateway(), needs_redis=True, has_log=True, calls=False, flows=True),
+    Contender("gateway-2", "/b/mcp", _gateway(), workers=2, idle=False),
     Contender("fastmcp", "/mcp", _fastmcp("default"), quick=False),
     Contender("fastmcp-shared", "/mcp", _fastmcp("shared"), idle=False, quick=False),
 )
@@ -117,18 +146,31 @@ def running_backend(port: int = 0) -> Iterator[int]:
         process.communicate()
 
 
+def count_workers(contender: Contender, streams: int) -> int:
+    """How many processes it takes to have so many streams open, where one may have so many files as here."""
+    each = max(1, (raise_file_limit() - SPARE_FILES) // FILES_PER_STREAM)
+    return max(contender.workers, -(-streams // each))
+
+
 @contextlib.contextmanager
-def running(contender: Contender, backend_port: int) -> Iterator[Target]:
+def running(contender: Contender, backend_port: int, workers: int = 0) -> Iterator[Target]:
     """The contender, started and answering. Raises RuntimeError, with the end of its log, when it doesn't."""
     if contender.command is None:
         yield Target(contender.name, backend_port, contender.path, None)
         return
-    port = free_port()
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(stores.running_redis()) if contender.needs_redis else None
+        place = Place(backend_port, free_port(), workers or contender.workers, store.url if store else "")
+        yield stack.enter_context(_running(contender, contender.command(place), place, store))
+
+
+@contextlib.contextmanager
+def _running(contender: Contender, command: list[str], place: Place, store: stores.Store | None) -> Iterator[Target]:
     log = LOGS / f"{contender.name}.log"
     measured, load = choose_cpus()
-    with pinned_to(measured if contender.workers == 1 else measured | load), log.open("wb"), log.open("ab") as file:
+    with pinned_to(measured if place.workers == 1 else measured | load), log.open("wb"), log.open("ab") as file:
         process = subprocess.Popen(
-            contender.command(backend_port, port),
+            command,
             cwd=ROOT,
             env=clean_environment(),
             stdin=subprocess.DEVNULL,
@@ -137,8 +179,10 @@ def running(contender: Contender, backend_port: int) -> Iterator[Target]:
             start_new_session=True,
         )
     try:
-        _await_answer(process, port, contender, log)
-        yield Target(contender.name, port, contender.path, process.pid, log)
+        _await_answer(process, place.port, contender, log)
+        yield Target(
+            contender.name, place.port, contender.path, process.pid, log, store, place.workers, contender.has_log
+        )
     finally:
         _stop(process)
 

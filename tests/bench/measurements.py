@@ -1,16 +1,20 @@
-"""One measurement at a time: a window of calls, or a thousand idle streams and the memory they take."""
+"""One measurement at a time: a window of calls, or of events, or thousands of idle streams and what they take."""
 
 import http.client
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tests.bench.contenders import Target
 from tests.bench.programs import BIN, choose_cpus, pinned_to
-from tests.bench.rows import Calls, Case, Era, Idle
+from tests.bench.rows import Calls, Case, Era, Events, Flow, Idle
+from tests.bench.stores import NOTHING, Counts, Store
 
 WARM_SECONDS = 0.3
 IDLE_WARM_CALLS = 200
@@ -44,11 +48,67 @@ def measure_calls(target: Target, case: Case, era: Era, turn: int, seconds: floa
     )
 
 
+def measure_events(target: Target, flow: Flow, turn: int, seconds: float, backend_port: int) -> Events:
+    """One window. Where there is a log, each event must be in it: a stream that went past it would cost less."""
+    options = ["-t", "progress", "-E", "-c", str(flow.streams), "-n", str(flow.events), "-b", str(flow.burst)]
+    options += ["-D", str(flow.interval_ms)] if flow.interval_ms else ["-A", str(backend_port)]
+    before, told_before = _count(target.store), _count_appended(target)
+    found = run_bench(target, "legacy", [*options, "-d", str(seconds), "-w", str(WARM_SECONDS)])
+    counts, told = _count(target.store).since(before), _count_appended(target) - told_before
+    target.trim_log()
+    row = Events(
+        contender=target.name,
+        flow=flow.name,
+        round=turn,
+        events=found["calls"],
+        events_per_s=found["rps"],
+        p50_ms=found["p50_ms"],
+        p99_ms=found["p99_ms"],
+        cpu_us=found["cpu_ms_per_1k"],
+        store_cpu_us=found["store_cpu_ms_per_1k"],
+        delivered=found["events"],
+        calls=found["finished"],
+        logged=told if target.store is None else counts.commands["xadd"] - found["finished"],
+        scripts=counts.scripts,
+        commands=counts.commands.total(),
+        errors=found["errors"],
+        error=found["error"],
+        load=round(os.getloadavg()[0], 2),
+    )
+    return judge_log(row) if target.has_log else row
+
+
+def judge_log(row: Events) -> Events:
+    """The row, with an error where the log hasn't exactly what the clients got: each event, and each call's response."""
+    wanted = row.delivered + row.calls
+    if row.errors or row.logged == wanted:
+        return row
+    return msgspec.structs.replace(row, errors=1, error=f"{row.logged} events are in the log, {wanted} should be")
+
+
+def _count(store: Store | None) -> Counts:
+    return NOTHING if store is None else store.count()
+
+
+def _count_appended(target: Target) -> int:
+    """What the gateway says: the embedded log has no count of its own."""
+    if not target.has_log:
+        return 0
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    found = re.search(r'^mcp_gateway_stream_events_total\{done="appended"\} (\S+)$', text, re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
 def run_bench(target: Target, era: Era, options: list[str]) -> dict[str, Any]:
     """What the load generator found; where it gave up, zeros and one error that says why."""
     command = [*_bench(target, era), *options]
     if target.pid is not None:
         command += ["-R", str(target.pid)]
+    if target.store is not None:
+        command += ["-S", str(target.store.pid)]
     with pinned_to(choose_cpus()[1]):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -59,15 +119,20 @@ def run_bench(target: Target, era: Era, options: list[str]) -> dict[str, Any]:
     if process.returncode == 0:
         found: dict[str, Any] = json.loads(output)
         return found
-    nothing = dict.fromkeys(("rps", "p50_ms", "p99_ms", "first_byte_ms", "cpu_ms_per_1k"), 0.0)
+    figures = ("rps", "p50_ms", "p99_ms", "first_byte_ms", "cpu_ms_per_1k", "store_cpu_ms_per_1k")
+    nothing = {**dict.fromkeys(figures, 0.0), **dict.fromkeys(("finished", "events"), 0)}
     why = complaint.strip() or f"the load generator ended with code {process.returncode}"
     return {**nothing, "calls": 0, "reconnects": 0, "errors": 1, "error": why}
 
 
-def measure_idle(target: Target, era: Era, streams: int, backend_port: int) -> Idle:
-    """Opens the streams, reads the contender's memory before and after, and has the backend notify each once."""
+def measure_idle(target: Target, era: Era, streams: int, backend_port: int, watch_seconds: float) -> Idle:
+    """Opens the streams, reads the contender's memory before and after, and has the backend notify each once.
+
+    Where there is a Redis, it is left alone with them before that, and what it does meanwhile is counted.
+    """
+    store = target.store
     run_bench(target, era, ["-q", str(IDLE_WARM_CALLS), "-w", "0"])
-    before = _memory_kb(target.pid)
+    before, kept_before = _memory_kb(target.pid), store.used_bytes() if store else 0
     command = [*_bench(target, era), "-N", str(streams)]
     with (
         pinned_to(choose_cpus()[1]),
@@ -76,7 +141,8 @@ def measure_idle(target: Target, era: Era, streams: int, backend_port: int) -> I
         assert process.stdin is not None
         assert process.stdout is not None
         opened = json.loads(process.stdout.readline())
-        after = _memory_kb(target.pid)
+        after, kept = _memory_kb(target.pid), store.used_bytes() if store else 0
+        watched, counts = _watch(store, watch_seconds)
         _push(backend_port)
         told = _ask_until_told(process, opened["open"])
         process.stdin.close()
@@ -89,7 +155,22 @@ def measure_idle(target: Target, era: Era, streams: int, backend_port: int) -> I
         kb_per_stream=round((after - before) / max(opened["open"], 1), 2),
         errors=told["errors"],
         error=told["error"],
+        workers=target.workers,
+        store_kb_per_stream=round((kept - kept_before) / 1024 / max(opened["open"], 1), 2),
+        watched_seconds=round(watched, 1),
+        commands_per_s=round(counts.commands.total() / watched, 2) if watched else 0.0,
+        reads_per_s=round(counts.reads / watched, 2) if watched else 0.0,
+        store_bytes_per_s=round(counts.traffic_bytes / watched, 1) if watched else 0.0,
     )
+
+
+def _watch(store: Store | None, seconds: float) -> tuple[float, Counts]:
+    """For how long it was watched, and what it did meanwhile."""
+    if store is None:
+        return 0.0, NOTHING
+    began, before = time.monotonic(), store.count()
+    time.sleep(seconds)
+    return time.monotonic() - began, store.count().since(before)
 
 
 def _ask_until_told(process: "subprocess.Popen[str]", wanted: int) -> dict[str, Any]:

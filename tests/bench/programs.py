@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import platform
+import resource
 import shutil
 import socket
 import subprocess
@@ -14,15 +15,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.tools.install import redis_server
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BIN, LOGS, RESULTS = (HERE / name for name in ("bin", "logs", "results"))
 FASTMCP_PYTHON = ROOT / ".tools" / "py-fastmcp" / "bin" / "python"
 
-_SOURCES = {"backend": ["backend.c", "answers.c"], "bench": ["bench.c", "conns.c", "calls.c"]}
+_SOURCES = {"backend": ["backend.c", "answers.c"], "bench": ["bench.c", "conns.c", "calls.c", "streams.c"]}
 
 NOISE = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NIX_SSL_CERT_FILE")
 """With these set, creating a TLS context reads a whole bundle: 19 to 49 ms that no contender is to blame for."""
+
+
+FILES_ENOUGH = 1_000_000
 
 
 class Missing(Exception):
@@ -88,6 +94,16 @@ def clean_environment() -> dict[str, str]:
 
 
 @functools.cache
+def raise_file_limit() -> int:
+    """How many files one process may have open: all that is allowed, from now on, for this one and those it starts."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        most = FILES_ENOUGH
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return most
+
+
+@functools.cache
 def run_folder() -> Path:
     """Where this run's configuration files are; gone when it ends."""
     folder = tempfile.TemporaryDirectory(prefix="bench-")
@@ -111,13 +127,16 @@ def describe_machine() -> str:
     return f"{model}, {os.cpu_count()} CPUs, {memory / 2**20:.0f} GiB, {platform.system()} {platform.release()}"
 
 
-def list_versions(*, nginx: bool, fastmcp: bool) -> dict[str, str]:
+def list_versions(*, nginx: bool, fastmcp: bool, redis: bool) -> dict[str, str]:
     """Of what is compared, and of what the gateway stands on."""
     versions = {"Python": platform.python_version()}
     versions |= {name: version(name) for name in ("uvicorn", "uvloop", "httptools")}
     if nginx:
         shown = subprocess.run([find_nginx(), "-v"], capture_output=True, text=True, check=True).stderr
         versions["nginx"] = shown.strip().rpartition("/")[2]
+    if redis:
+        shown = subprocess.run([redis_server(), "--version"], capture_output=True, text=True, check=True).stdout
+        versions["Redis"] = shown.partition("v=")[2].partition(" ")[0]
     if fastmcp:
         ask = "from importlib.metadata import version; print(version('fastmcp'))"
         shown = subprocess.run([find_fastmcp(), "-c", ask], capture_output=True, text=True, check=True).stdout

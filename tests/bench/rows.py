@@ -35,6 +35,30 @@ CASES = (
 )
 
 
+class Flow(msgspec.Struct, frozen=True):
+    """Long legacy calls, measured event by event. Without an interval a burst leaves when its client has the one before."""
+
+    name: str
+    case: Literal["durable", "latency"]
+    title: str
+    streams: int
+    events: int  # of each call: enough that what a call costs is little beside them
+    burst: int = 1  # events that leave in one write
+    interval_ms: int = 0
+
+    @property
+    def events_per_s(self) -> float:
+        """Where an interval says so; 0: as fast as they go."""
+        return self.streams * self.burst * 1000 / self.interval_ms if self.interval_ms else 0.0
+
+
+FLOWS = (
+    Flow("single", "durable", "one event at a time", 16, 100),
+    Flow("burst", "durable", "bursts of 20 events", 16, 1000, burst=20),
+    Flow("paced", "latency", "20 streams, 50 events/s each", 20, 50, interval_ms=20),
+)
+
+
 class Run(msgspec.Struct, tag="run", tag_field="kind"):
     """Where, when and with what the rows after it were measured."""
 
@@ -67,8 +91,37 @@ class Calls(msgspec.Struct, tag="calls", tag_field="kind"):
     load: float
 
 
+class Events(msgspec.Struct, tag="events", tag_field="kind"):
+    """One window of one flow through one contender. `p50_ms` and `p99_ms` are an event's age when its client has it.
+
+    `delivered`, `calls` and what stands behind them are of the whole measurement, which begins and ends with no stream
+    open; `logged`: events that came into the log, responses too, primers not.
+    """
+
+    contender: str
+    flow: str
+    round: int
+    events: int
+    events_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float  # per event
+    store_cpu_us: float
+    delivered: int
+    calls: int
+    logged: int
+    scripts: int
+    commands: int  # of Redis, those inside scripts too
+    errors: int
+    error: str
+    load: float
+
+
 class Idle(msgspec.Struct, tag="idle", tag_field="kind"):
-    """Idle streams through one contender; `delivered` of `open` got the one notification that the backend then sent."""
+    """Idle streams through one contender; `delivered` of `open` got the one notification that the backend then sent.
+
+    What Redis did was counted for `watched_seconds` after all were open, and before that notification.
+    """
 
     contender: str
     era: Era
@@ -78,9 +131,15 @@ class Idle(msgspec.Struct, tag="idle", tag_field="kind"):
     kb_per_stream: float
     errors: int
     error: str
+    workers: int = 1
+    store_kb_per_stream: float = 0.0
+    watched_seconds: float = 0.0
+    commands_per_s: float = 0.0
+    reads_per_s: float = 0.0
+    store_bytes_per_s: float = 0.0
 
 
-Row = Run | Calls | Idle
+Row = Run | Calls | Events | Idle
 
 
 def encode_row(row: Row) -> str:
@@ -93,7 +152,7 @@ def read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
-            rows.append(msgspec.json.decode(line, type=Run | Calls | Idle))
+            rows.append(msgspec.json.decode(line, type=Run | Calls | Events | Idle))
         except msgspec.DecodeError as error:
             raise ValueError(f"{path}:{number} is no line of a benchmark: {error}") from error
     return rows
