@@ -7,13 +7,14 @@ would be alike. Reading is the reverse, and total: a prefix has no `__` in it an
 
 import re
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from fnmatch import translate
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
 import msgspec
+
+from gateway.protocol.catalogues import Kind
 
 SEPARATOR: Final = "__"
 """Model vendors allow only letters, digits, `_` and `-` in a tool's name."""
@@ -25,17 +26,11 @@ URI_SEPARATOR: Final = "+"
 NAME_LIMIT: Final = 48
 """Clients put `mcp__{server}__` before a name, and stop at 64 characters."""
 
+PREFIX_PATTERN: Final = r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*"
+"""What a prefix may be: never with `__` in it or `_` at an end, or reading a name would not be the reverse of making it."""
+
 _DIGEST_CHARACTERS: Final = 8
 _SHORTENED: Final = re.compile(r"_[0-9a-f]{8}")
-
-
-class Kind(StrEnum):
-    """What a list lists."""
-
-    TOOL = "tool"
-    PROMPT = "prompt"
-    RESOURCE = "resource"
-    TEMPLATE = "template"  # a resource's
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -66,7 +61,7 @@ class Globs(msgspec.Struct, frozen=True):
 EVERYTHING: Final = Globs(("*",), ("*",), ("*",))
 
 
-class Aggregate(msgspec.Struct, frozen=True):
+class Aggregate(msgspec.Struct, frozen=True, dict=True):
     """Several backends that are presented as one. It only narrows: what may be called is decided at the backend."""
 
     name: str
@@ -77,6 +72,17 @@ class Aggregate(msgspec.Struct, frozen=True):
     name_limit: int = NAME_LIMIT
     era: Literal["auto", "legacy", "modern"] = "auto"
     deadline_seconds: float = 3.0  # for each member to answer what all are asked
+
+    # Made when first asked for, and no part of what two aggregates are compared by.
+
+    @cached_property
+    def by_prefix(self) -> Mapping[str, Member]:
+        return {member.prefix: member for member in self.members}
+
+    @cached_property
+    def by_scheme(self) -> Mapping[str, Member]:
+        """The members by what marks their URIs."""
+        return {spell_scheme(member.prefix): member for member in self.members}
 
 
 class Local(NamedTuple):
@@ -102,12 +108,18 @@ def _compile(globs: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(translate, globs)))
 
 
+def max_prefix_length(name_limit: int) -> int:
+    """A longer prefix would leave no room for the digest of a shortened name."""
+    return name_limit - len(SEPARATOR) - 1 - _DIGEST_CHARACTERS
+
+
 def expose(aggregate: Aggregate, member: Member, name: str) -> str:
     """The member's tool or prompt under its prefix, shortened where it would be too long."""
     full = f"{member.prefix}{SEPARATOR}{name}"
     if len(full) > aggregate.name_limit or _looks_shortened(aggregate, full):
         kept = aggregate.name_limit - _DIGEST_CHARACTERS - 1
-        return f"{full[:kept]}_{blake2b(name.encode(), digest_size=_DIGEST_CHARACTERS // 2).hexdigest()}"
+        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_CHARACTERS // 2)
+        return f"{full[:kept]}_{digest.hexdigest()}"
     return full
 
 
@@ -118,7 +130,17 @@ def _looks_shortened(aggregate: Aggregate, full: str) -> bool:
 
 def expose_uri(member: Member, uri: str) -> str:
     """The member's resource, told apart from another's of the same URI."""
-    return f"{member.prefix}{URI_SEPARATOR}{uri}"
+    return f"{spell_scheme(member.prefix)}{URI_SEPARATOR}{uri}"
+
+
+def spell_scheme(prefix: str) -> str:
+    """The prefix as a scheme may begin: no `_`, no digit first, and nobody has to heed its case (RFC 3986 §3.1).
+
+    Python clients refuse a whole list for one URI that they can't parse. Two prefixes that differ in more than case stay
+    two: dots come from here alone, and `..` can't come from `_`.
+    """
+    spelt = prefix.lower().replace("_", ".")
+    return spelt if spelt[:1].isalpha() else f"n..{spelt}"
 
 
 def expose_all(
@@ -127,40 +149,40 @@ def expose_all(
     """(backend, its name) → the name that clients see, for whole lists; and the names of which there were two.
 
     A tool or prompt of a bare member, or a resource of any, is shown as it is, unless another member has the same, or it could
-    be read as another's under its prefix: then each gets its prefix.
+    be read as another's under its prefix: then each gets its prefix. So does a bare name that is too long.
     """
     listed = [(member, name) for member, own in names for name in own]
-    bare = [(member, name) for member, name in listed if _is_shown_bare(kind, member)]
-    owners: dict[str, set[str]] = {}
-    for member, name in bare:
-        owners.setdefault(name, set()).add(member.backend)
-    doubled = frozenset(name for name, of in owners.items() if len(of) > 1)
-    shown = {}
+    owners: dict[str, str] = {}
+    doubled: set[str] = set()
     for member, name in listed:
-        prefixed = expose_uri(member, name) if _is_uri(kind) else expose(aggregate, member, name)
-        is_plain = _is_shown_bare(kind, member) and name not in doubled and read_prefix(aggregate, kind, name) is None
-        shown[member.backend, name] = name if is_plain else prefixed
-    return shown, doubled
-
-
-def _is_uri(kind: Kind) -> bool:
-    return kind in (Kind.RESOURCE, Kind.TEMPLATE)
+        if _is_shown_bare(kind, member) and owners.setdefault(name, member.backend) != member.backend:
+            doubled.add(name)
+    shown = {
+        (member.backend, name): name
+        if _is_shown_bare(kind, member) and name not in doubled and _is_plain(aggregate, kind, name)
+        else expose_uri(member, name)
+        if kind.is_uri
+        else expose(aggregate, member, name)
+        for member, name in listed
+    }
+    return shown, frozenset(doubled)
 
 
 def _is_shown_bare(kind: Kind, member: Member) -> bool:
-    return member.is_bare or _is_uri(kind)
+    return member.is_bare or kind.is_uri
+
+
+def _is_plain(aggregate: Aggregate, kind: Kind, name: str) -> bool:
+    """Whether a name can be shown as it is, if nobody else has it."""
+    return (kind.is_uri or len(name) <= aggregate.name_limit) and read_prefix(aggregate, kind, name) is None
 
 
 def read_prefix(aggregate: Aggregate, kind: Kind, shown: str) -> Local | None:
     """The member whose prefix a name has, and what it calls it; None where it has no member's."""
-    separator = URI_SEPARATOR if _is_uri(kind) else SEPARATOR
-    prefix, found, name = shown.partition(separator)
-    member = _by_prefix(aggregate).get(prefix) if found else None
-    if member is None:
-        return None
-    return Local(member, name, not _is_uri(kind) and _looks_shortened(aggregate, shown))
-
-
-@lru_cache(maxsize=64)
-def _by_prefix(aggregate: Aggregate) -> Mapping[str, Member]:
-    return {member.prefix: member for member in aggregate.members}
+    if kind.is_uri:
+        scheme, found, uri = shown.partition(URI_SEPARATOR)
+        member = aggregate.by_scheme.get(scheme.lower()) if found else None
+        return None if member is None else Local(member, uri)
+    prefix, found, name = shown.partition(SEPARATOR)
+    member = aggregate.by_prefix.get(prefix) if found else None
+    return None if member is None else Local(member, name, _looks_shortened(aggregate, shown))
