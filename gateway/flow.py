@@ -19,6 +19,7 @@ from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
 from gateway.exchange.resumes import relay_resume
 from gateway.exchange.streams import relay_pipe, relay_pump
+from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.origins import cors_headers, is_host_allowed, is_origin_allowed, preflight_headers
 from gateway.ports import Client, ClientLeft, Inbound
@@ -87,7 +88,7 @@ def receive(exchange: Exchange) -> Backend:
             raise Denied(Outcome.ORIGIN_DENIED, "this origin may not call: add it to `cors.origins`")
         exchange.reply_headers += cors_headers(origin)
     backend = site.routes.get(exchange.inbound.path)
-    if backend is None:
+    if backend is None or isinstance(backend, Aggregate):
         mounts = sorted(b.mount for b in site.backends.values() if b.mount) if site.expose_mounts else None
         data = None if mounts is None else {"mounts": mounts}
         raise Rejected(Outcome.NOT_FOUND, "nothing is mounted at this path", data=data)

@@ -9,7 +9,9 @@ from typing import Final
 
 import msgspec
 
+from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
+from gateway.policy.caches import CacheBounds
 
 RESERVED_PATHS: Final = ("/health", "/livez", "/readyz", "/metrics", "/.well-known")
 """The gateway's own paths. A mount that would hide one of them is refused by `check`."""
@@ -34,7 +36,8 @@ class Site(msgspec.Struct, frozen=True):
     """All that the flow asks of the configuration."""
 
     backends: Mapping[str, Backend]
-    routes: Mapping[str, Backend]  # every path that serves MCP, exactly as it stands in a request line
+    routes: Mapping[str, Backend | Aggregate]  # every path that serves MCP, exactly as it stands in a request line
+    aggregates: Mapping[str, Aggregate] = {}
     public_url: str | None = None
     hosts: frozenset[str] = (
         frozenset()
@@ -43,19 +46,25 @@ class Site(msgspec.Struct, frozen=True):
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     expose_mounts: bool = False
     limits: Limits = Limits()
+    cache: CacheBounds = CacheBounds()
     digest: str = ""  # of the configuration, first 12 hexadecimal digits of SHA-256
 
 
-def compile_routes(backends: Iterable[Backend]) -> dict[str, Backend]:
-    """path → backend for every spelling that serves a mount: `/echo/mcp`, `/echo`, each with and without a last slash.
+def compile_routes(backends: Iterable[Backend], aggregates: Iterable[Aggregate] = ()) -> dict[str, Backend | Aggregate]:
+    """path → what is served there, for every spelling of a mount: `/echo/mcp`, `/echo`, each with and without a last slash.
 
     No redirect between them: backends that redirect `/mcp/` lose the prefix, and clients lose the body (facts.md).
     """
-    routes: dict[str, Backend] = {}
-    for backend in backends:
-        if backend.mount is not None:
-            prefix = backend.mount.rstrip("/")
-            for path in (prefix, f"{prefix}/", f"{prefix}/mcp", f"{prefix}/mcp/"):
-                routes[path] = backend
-    routes.pop("", None)  # of a mount at the root: no request line has it
+    routes: dict[str, Backend | Aggregate] = {}
+    all_served: tuple[Backend | Aggregate, ...] = (*backends, *aggregates)
+    for served in all_served:
+        if served.mount is not None:
+            routes |= dict.fromkeys(spell_mount(served.mount), served)
     return routes
+
+
+def spell_mount(mount: str) -> tuple[str, ...]:
+    """The paths that serve a mount. The root is no mount's alone, `/mcp` is the one at `/`."""
+    prefix = mount.rstrip("/")
+    paths = (f"{prefix}/mcp", f"{prefix}/mcp/")
+    return (prefix, f"{prefix}/", *paths) if prefix else paths
