@@ -194,7 +194,7 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
             case Send(era=Era.MODERN) if is_stream:
                 await relay_pipe(exchange, intent, call, awaited)
             case Send() | Listen() | Resume() if is_stream:
-                await relay_pump(exchange, backend, intent, call, awaited)
+                await relay_pump(exchange, backend, intent, call, awaited, body)
             case Send() | Listen() | Resume() | End():
                 await relay_whole(exchange, backend, call, awaited)
             case _:

@@ -125,6 +125,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "DUR-8": Requirement(
         GATEWAY, "A worker that drains gives up what another can go on with, and lets its clients go."
     ),
+    "DUR-9": Requirement(GATEWAY, "A call has its time from when it began, however often it changes hands."),
     # Calls that are run once more
     "AGAIN-1": Requirement(
         GATEWAY, "A call that is lost is run once more for the client that made it: on its id, without a second error."

@@ -23,10 +23,10 @@ class Call:
             self.answer.close()
             self._endpoints.finish(self.endpoint, outcome)
 
-    def pass_on(self) -> "Call":
-        """The same call for another holder, who ends it from now on."""
+    def pass_on(self, answer: Answer | None = None) -> "Call":
+        """The same call for another holder, who ends it from now on. `answer`: as that one is to see it."""
         self._is_mine = False
-        return Call(self.answer, self.endpoint, self._endpoints)
+        return Call(answer or self.answer, self.endpoint, self._endpoints)
 
 
 async def open_call(

@@ -13,6 +13,7 @@ from gateway.exchange.calls import Call
 from gateway.exchange.journals import Fenced, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.pumps import HandOver
+from gateway.exchange.reexecutions import Reexecution
 from gateway.policy.streams import Bounds, Hold, LogAway, SessionDigest
 from gateway.ports import EventLog, StreamTurn, Telemetry
 from gateway.protocol.errors import encode_error
@@ -45,6 +46,10 @@ Reopen = Callable[[bytes], Awaitable[Call]]
 """Asks the backend for what follows that event id of its own. Raises `Failed`."""
 
 
+class _Unwanted(Exception):
+    """The client has ended the call."""
+
+
 class DurablePump:
     """One call's stream, read to its end. `call` is None where it was taken over: the backend is asked to resume."""
 
@@ -68,6 +73,7 @@ class DurablePump:
         self._vain_returns = 0  # to the backend, since it last had something new
         self._watch: Watch | None = None
         self._is_unwanted = False
+        self._again: Reexecution | None = None
         self.reader = reader
         self.hand_over = HandOver()
         self.outcome = Outcome.OK
@@ -81,6 +87,11 @@ class DurablePump:
     def hold(self) -> Hold:
         return self._journal.hold
 
+    @property
+    def can_be_released(self) -> bool:
+        """Whether the backend gave an id to ask it with, and the log has all that its client has."""
+        return bool(self.reader.cursor) and self._journal.is_complete
+
     async def run(self) -> None:
         """Never raises but when cancelled: then the stream is released, for whoever follows it to take over."""
         leave = self._watch_ending()
@@ -89,6 +100,8 @@ class DurablePump:
             self.outcome = self.reader.outcome
         except Fenced:
             self._note_fenced()
+        except _Unwanted:
+            await self._finish_unwanted()
         except Ended as ended:
             await self._report(ended)
         except asyncio.CancelledError:
@@ -128,6 +141,11 @@ class DurablePump:
 
         return wake(session, ring)
 
+    async def _heed_ending(self) -> None:
+        """Its word may have come before anybody listened for it, or while Redis was away."""
+        if self._watch is not None and await self._watch[2]():
+            raise _Unwanted
+
     async def _finish_unwanted(self) -> None:
         """The client has ended the call: nobody is to go on with it."""
         if (task := asyncio.current_task()) is not None:
@@ -135,6 +153,8 @@ class DurablePump:
         self._end_call()
         with contextlib.suppress(LogAway):
             await self._log.finish(self.hold)
+        if self._again is not None:
+            await self._again.cancel()
 
     def close(self) -> None:
         """The end, also of a pump that was cancelled before it ran. Harmless when repeated."""
@@ -154,7 +174,7 @@ class DurablePump:
                     break
                 if outcome is Outcome.OK and self.reader.retry_seconds is not None:
                     self.hand_over.close()  # the backend wants to be polled: its client is let go, too, and polls us
-            self._call = await self._come_back()
+            self._call = await self._go_on()
             self.reader.reconnect()
         await self._catch_up()
 

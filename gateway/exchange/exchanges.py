@@ -1,5 +1,6 @@
 """What one exchange holds: the worker's ports, the request, and the record of how it goes."""
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -41,6 +42,7 @@ class Gateway(msgspec.Struct):
     standing: Standing
     clock: Callable[[], float]
     new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
+    wall_clock: Callable[[], float] = time.time  # seconds since 1970: for what another replica reads
     log: EventLog | None = None  # None: no stream outlives its connection
     marks: Marks | None = None
     owners: Owners | None = None

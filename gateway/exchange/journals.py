@@ -40,6 +40,25 @@ class Journal:
         return self._hold
 
     @property
+    def head(self) -> Cursor:
+        """The last event that was written, by us: there must be one."""
+        return Cursor(self._next_seq - 1, self._hold.epoch)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the log is gone: what is written now is kept nowhere."""
+        return self._is_lost
+
+    def revive(self) -> None:
+        """The log was begun anew: what is written from now on is kept again."""
+        self._is_lost = False
+
+    async def note(self, upstream_cursor: bytes) -> None:
+        """Keeps the backend's last event id, though it came without an event. Raises `Fenced`."""
+        if not self._is_lost:
+            await self._flush(upstream_cursor, is_final=False)
+
+    @property
     def is_behind(self) -> bool:
         """Whether something waits to be written."""
         return bool(self._tail) and not self._is_lost
@@ -102,14 +121,16 @@ async def open_journal(
     payloads: Sequence[bytes],
     upstream_cursor: bytes,
     retry_seconds: float | None = None,
+    request: bytes = b"",
 ) -> tuple[Journal, bytes] | None:
     """A journal that begins with these events, and what the client gets of them; None where the log is away or full.
 
     `retry_seconds`: what the backend wants its clients to wait before they come back; the primer tells them.
+    `request`: what is to be kept of the call, so that it can be run once more.
     """
     primer = PRIMER if retry_seconds is None else b"retry: %d\n%b" % (retry_seconds * 1000, PRIMER)
     first = [primer, *payloads] if facts.version >= VERSION_WITH_PRIMERS else list(payloads)
-    result = await log.create(hold, facts, first, upstream_cursor=upstream_cursor)
+    result = await log.create(hold, facts, first, upstream_cursor=upstream_cursor, request=request)
     if result.outcome is not Appended.OK:
         return None
     journal = Journal(log, hold, 1)

@@ -17,6 +17,7 @@ from gateway.exchange.durables import KEEP_SECONDS, DurablePump
 from gateway.exchange.exchanges import Exchange, Gateway
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS
+from gateway.exchange.reexecutions import Reexecution
 from gateway.exchange.reopens import make_reopen
 from gateway.exchange.sessions import digest_session
 from gateway.policy.streams import NOBODY, Facts, LogAway, Owner, Reading, Refusal, State, Takeover
@@ -269,4 +270,5 @@ def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) ->
     )
     pump.hand_over.detach()  # its client follows from the log
     pump.end_when(log.wake, facts.session, lambda: is_ended(gateway, facts))
+    pump.may_run_again(Reexecution(gateway, log, facts, exchange_id))
     gateway.pumps.start(pump, ends_with_client=False, stream=stream)

@@ -18,6 +18,7 @@ from gateway.exchange.exchanges import Exchange, reply, session_header
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check, pipe
 from gateway.exchange.pumps import Pump, follow
+from gateway.exchange.reexecutions import Reexecution, request_to_keep
 from gateway.exchange.reopens import make_reopen
 from gateway.exchange.resumes import is_ended
 from gateway.exchange.sessions import digest_session
@@ -99,13 +100,14 @@ async def end_with_errors(exchange: Exchange, failure: Failed, reader: StreamRea
 
 
 async def relay_pump(
-    exchange: Exchange, backend: Backend, intent: Intent, call: Call, awaited: Iterable[RequestId]
+    exchange: Exchange, backend: Backend, intent: Intent, call: Call, awaited: Iterable[RequestId], body: bytes
 ) -> None:
     """A legacy stream. A call that is answered at once is one reply; any other is pumped to its end, come what may."""
     is_post = isinstance(intent, Send)
     reader = StreamReader(exchange.site.limits.event_bytes, awaited, is_open_ended=not is_post)
     first, is_over = await gather(exchange, call, reader) if reader.awaited else ([], False)
-    if reader.awaited and (durable := await begin_durable(exchange, backend, call, reader, first)):
+    request = request_to_keep(backend, intent, body)
+    if reader.awaited and (durable := await begin_durable(exchange, backend, call, reader, first, request)):
         await relay_following(exchange, call.answer, durable, kind="durable")
     elif is_over:
         await relay_gathered(exchange, call, reader, first)
@@ -181,7 +183,7 @@ async def relay_following(exchange: Exchange, answer: Answer, pump: Pump | Durab
 
 
 async def begin_durable(
-    exchange: Exchange, backend: Backend, call: Call, reader: StreamReader, first: list[bytes]
+    exchange: Exchange, backend: Backend, call: Call, reader: StreamReader, first: list[bytes], request: bytes
 ) -> DurablePump | None:
     """A pump whose stream outlives this worker, beginning with the first events; None where there is no log to keep it."""
     gateway, session = exchange.gateway, exchange.session
@@ -197,10 +199,11 @@ async def begin_durable(
         upstream_session=session.upstream_id,
         version=session.version,
         request_id=msgspec.json.encode(rpc_id),
+        began_at=gateway.wall_clock(),
     )
     hold = Hold(encode_name(bytes.fromhex(gateway.new_trace())), FIRST_EPOCH, owners.me)
     payloads = [without_id(event) for event in map(parse_event, first) if event.data]
-    opened = await open_journal(log, hold, facts, payloads, reader.cursor, reader.retry_seconds)
+    opened = await open_journal(log, hold, facts, payloads, reader.cursor, reader.retry_seconds, request)
     if opened is None:
         gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)
         return None
@@ -217,6 +220,8 @@ async def begin_durable(
         request_id,
     )
     pump.end_when(log.wake, facts.session, lambda: is_ended(gateway, facts))
+    if request:
+        pump.may_run_again(Reexecution(gateway, log, facts, request_id))
     if given:
         pump.hand_over.offer(given)
     return pump

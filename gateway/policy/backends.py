@@ -13,6 +13,9 @@ Address = str
 
 EraChoice = Literal["auto", "legacy", "modern", "dual"]
 
+Reexecute = Literal["never", "read_only"]
+"""Which lost calls are run once more. `read_only` trusts what the backend's annotations say of its tools."""
+
 
 class Timeouts(msgspec.Struct, frozen=True):
     """`idle` is reset by every byte that arrives from the backend (progress); `total` is not."""
@@ -65,6 +68,7 @@ class Backend(msgspec.Struct, frozen=True):
     health_check: HealthCheck | None = None
     max_connections: int = 1024  # per endpoint and worker; beyond it a request fails as OVERLOADED
     heal: bool = True
+    reexecute: Reexecute = "never"
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -45,6 +45,8 @@ class StreamTurn(StrEnum):
     RELEASED = "released"  # we drain, and gave it up
     LOSS_REPORTED = "loss_reported"  # a client was told that events are gone
     NOT_KEPT = "not_kept"  # the log was away or full when it began: it lasts as long as its connections
+    CUT_SHORT = "cut_short"  # the backend couldn't resume it: its request got an error
+    RUN_AGAIN = "run_again"  # the same, but its request was sent once more
     BROKEN = "broken"  # by a bug of ours: its request got an error
     CLIENT_DETACHED = "client_detached"  # too slow: it resumes
 

@@ -140,10 +140,17 @@ def resume(token: str, seq: int, *, version: bytes = b"2025-11-25", path: str = 
     return request("GET", *headers, (b"last-event-id", b"%s.%d" % (NAME.encode(), seq)), path=path)
 
 
-async def begin(log: BadLog, token: str, *payloads: bytes, owner: Owner = ME, upstream_cursor: bytes = b"7") -> Hold:
+async def begin(
+    log: BadLog,
+    token: str,
+    *payloads: bytes,
+    owner: Owner = ME,
+    upstream_cursor: bytes = b"7",
+    began_at: float = 0.0,
+) -> Hold:
     """A stream in the log, as another worker would have begun it."""
     hold = Hold(NAME, 1, owner)
-    facts = Facts(digest_session(token), "", "/echo", "echo", A, "up-7", "2025-11-25", b"1")
+    facts = Facts(digest_session(token), "", "/echo", "echo", A, "up-7", "2025-11-25", b"1", began_at)
     await log.create(hold, facts, [EMPTY, *payloads], upstream_cursor=upstream_cursor)
     return hold
 
@@ -501,7 +508,8 @@ async def test_a_resume_on_a_draining_worker_is_begun_and_ended() -> None:
     log.may_read.clear()
     world.standing.drain()
     client = await run(world, resume(token, 1))
-    assert (client.status, client.body) == (200, numbered(1, EMPTY))
+    assert client.status == 200
+    assert client.body.startswith(numbered(1, EMPTY) + b"retry: 1")
 
 
 # ---- properties
@@ -575,7 +583,7 @@ async def test_a_backend_that_wants_to_be_polled_is_polled_and_its_client_polls_
 async def test_a_backend_that_closes_again_and_again_is_asked_as_long_as_a_call_may_take() -> None:
     log, now = BadLog(), [NOW]
     world = stage(log).will_answer(sse_answer(PRIMER), sse_answer(b""))
-    world.gateway.clock = lambda: now[0]
+    world.gateway.wall_clock = lambda: now[0]
     token, client = token_of(world), FakeClient(CALL)
     async with running(world, legacy_post(token=token), client):
         await client.until(lambda: client.body)
@@ -585,6 +593,30 @@ async def test_a_backend_that_closes_again_and_again_is_asked_as_long_as_a_call_
     assert identified == b"id: %s.2" % NAME.encode()
     assert event_error(error)[0] == 1
     assert "within the time allowed" in event_error(error)[2]
+
+
+@proves("DUR-9")
+async def test_a_call_has_no_more_time_for_changing_hands() -> None:
+    log = BadLog()
+    world = stage(log)
+    world.gateway.wall_clock = lambda: NOW
+    token = token_of(world)
+    began_at = NOW - ECHO.timeouts.total_seconds
+    await log.release(await begin(log, token, STEP, owner=Owner("another"), began_at=began_at))
+    client = await run(world, resume(token, 2))
+    assert "within the time allowed" in event_error(client.body.split(b"\n\n", 1)[1].partition(b"\n")[2])[2]
+    assert world.upstream.sent == []
+
+
+@proves("DUR-9")
+async def test_who_takes_a_call_over_gives_it_the_rest_of_its_time() -> None:
+    log = BadLog()
+    world = stage(log).will_answer(sse_answer(b"id: 9\n" + FINAL))
+    world.gateway.wall_clock = lambda: NOW
+    token = token_of(world)
+    await log.release(await begin(log, token, STEP, owner=Owner("another"), began_at=NOW - 600))
+    await run(world, resume(token, 2))
+    assert world.sent.timeouts.total_seconds == 3000
 
 
 async def run_again(world: World, inbound: Inbound) -> FakeClient:
