@@ -171,8 +171,7 @@ def _measure_idle(plan: plans.Plan, backend_port: int) -> Iterator[Row]:
     for streams, era in plan.idle:
         for contender in plan.contenders:
             if plan.of_idle(contender, streams, era):
-                workers = contenders.count_workers(contender, streams)
-                with _told_if_broken(), contenders.running(contender, backend_port, workers) as target:
+                with _told_if_broken(), contenders.running(contender, backend_port, streams) as target:
                     yield measurements.measure_idle(target, era, streams, backend_port, plan.watch_seconds)
 
 

@@ -33,6 +33,9 @@ LOG_BYTES = 4_000_000
 """Beyond it a log is emptied between two measurements: an access-log line per call fills a disk quickly."""
 
 
+DEFAULT_CONNECTIONS = 1024
+"""The gateway's `max_connections`: an open stream is one of them."""
+
 FILES_PER_STREAM = 2
 SPARE_FILES = 300
 """For each process: what it has open beside its streams."""
@@ -40,12 +43,13 @@ SPARE_FILES = 300
 
 @dataclass(frozen=True)
 class Place:
-    """Where a contender is to stand. `redis`: the URL of its Redis, empty where it has none."""
+    """Where a contender is to stand. `redis`: the URL of its Redis, empty where it has none; `streams`: how many it is to hold."""
 
     backend_port: int
     port: int
     workers: int
     redis: str = ""
+    streams: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,16 +98,20 @@ def _nginx(place: Place) -> list[str]:
     return [find_nginx(), "-c", str(config)]
 
 
-def write_gateway_config(backend_port: int, port: int, log: str = "none") -> Path:
+def write_gateway_config(place: Place, log: str = "none") -> Path:
     """A file that says no more than it must: all else is the default, checks and access log included."""
-    config = run_folder() / f"gateway-{port}.yaml"
-    config.write_text(f"redis: {log}\ndrain: {{delay: 0s}}\nbackends:\n  b: {{endpoints: [http://127.0.0.1:{backend_port}/mcp]}}\n")
+    config = run_folder() / f"gateway-{place.port}.yaml"
+    many = f", max_connections: {place.streams}" if place.streams >= DEFAULT_CONNECTIONS else ""
+    config.write_text(
+        f"redis: {place.redis or log}\ndrain: {{delay: 0s}}\n"
+        f"backends:\n  b: {{endpoints: [http://127.0.0.1:{place.backend_port}/mcp]{many}}}\n"
+    )
     return config
 
 
 def _gateway(log: str = "none") -> Callable[[Place], list[str]]:
     def command(place: Place) -> list[str]:
-        config = write_gateway_config(place.backend_port, place.port, place.redis or log)
+        config = write_gateway_config(place, log)
         where = ["--config", str(config), "--port", str(place.port), "--workers", str(place.workers)]
         return [sys.executable, "-m", "gateway", "serve", *where]
 
@@ -146,21 +154,25 @@ def running_backend(port: int = 0) -> Iterator[int]:
         process.communicate()
 
 
-def count_workers(contender: Contender, streams: int) -> int:
+def _count_workers(contender: Contender, streams: int) -> int:
     """How many processes it takes to have so many streams open, where one may have so many files as here."""
     each = max(1, (raise_file_limit() - SPARE_FILES) // FILES_PER_STREAM)
     return max(contender.workers, -(-streams // each))
 
 
 @contextlib.contextmanager
-def running(contender: Contender, backend_port: int, workers: int = 0) -> Iterator[Target]:
-    """The contender, started and answering. Raises RuntimeError, with the end of its log, when it doesn't."""
+def running(contender: Contender, backend_port: int, streams: int = 0) -> Iterator[Target]:
+    """The contender, started and answering. Raises RuntimeError, with the end of its log, when it doesn't.
+
+    `streams`: for so many open ones, by as many workers as it takes.
+    """
     if contender.command is None:
         yield Target(contender.name, backend_port, contender.path, None)
         return
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(stores.running_redis()) if contender.needs_redis else None
-        place = Place(backend_port, free_port(), workers or contender.workers, store.url if store else "")
+        workers = _count_workers(contender, streams)
+        place = Place(backend_port, free_port(), workers, store.url if store else "", streams)
         yield stack.enter_context(_running(contender, contender.command(place), place, store))
 
 

@@ -99,7 +99,7 @@ def main() -> None:
     with contenders.running_backend() as backend_port:
         os.sched_setaffinity(0, measured)
         port = programs.free_port()
-        config = contenders.write_gateway_config(backend_port, port)
+        config = contenders.write_gateway_config(contenders.Place(backend_port, port, workers=1))
         driver = threading.Thread(target=_drive, args=(arguments, port, samples), daemon=True)
         driver.start()
         log = (programs.LOGS / "profile.log").open("w")
