@@ -10,16 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Final
 
+from gateway.settings.fields import Shape
 from gateway.settings.nodes import Node, node_of
 from gateway.settings.problems import Loc, Place, Problem
 from gateway.settings.sentences import is_shape, unwrap
 from gateway.settings.session_keys import encode_key
-from gateway.settings.shapes import FileShape, Shape
+from gateway.settings.shapes import FileShape
 
 PREFIX: Final = "MCPGW_"
 CONFIG: Final = "MCPGW_CONFIG"
 SESSION_KEYS: Final = "MCPGW_SESSION_KEYS"
-_FILE_ONLY: Final = frozenset({"include", "backends"})
+_FILE_ONLY: Final = frozenset({"include", "backends", "aggregates"})
 _SHORTER: Final = {
     "MCPGW_LOG_LEVEL": ("log", "level"),
     "MCPGW_LOG_FORMAT": ("log", "format"),
@@ -74,8 +75,8 @@ def read_variables(environ: Mapping[str, str]) -> tuple[list[tuple[Loc, Node]], 
 def _describe(name: str, value: str) -> str:
     if value.startswith("tcp://") or name.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")):
         return _SERVICE_LINKS
-    if name.startswith(f"{PREFIX}BACKENDS"):
-        return "unknown variable: backends are told in the file, where ${NAME} takes a value from the environment"
+    if name.startswith((f"{PREFIX}BACKENDS", f"{PREFIX}AGGREGATES")):
+        return "unknown variable: backends and aggregates are told in the file, where ${NAME} takes a value from the environment"
     if near := difflib.get_close_matches(name, [*variables(), CONFIG], 1, 0.6):
         return f"unknown variable: did you mean {near[0]}?"
     return "unknown variable: remove it; names are the keys of the file, such as MCPGW_PUBLIC_URL"

@@ -102,6 +102,20 @@ def check_mount(mount: str) -> str:
     path = mount.rstrip("/")
     if not path or path == AGGREGATE_MOUNT or path.startswith(f"{AGGREGATE_MOUNT}/"):
         raise ValueError("is kept for the aggregate of all backends: choose a mount such as /name")
+    return _check_path_of_mount(path)
+
+
+def check_aggregate_mount(mount: str) -> str:
+    """`/`, or a path without a last slash."""
+    if not mount.startswith("/"):
+        raise ValueError('must begin with "/"')
+    path = mount.rstrip("/")
+    if path == AGGREGATE_MOUNT or path.startswith(f"{AGGREGATE_MOUNT}/"):
+        raise ValueError("is where `mount: /` is served: write that, or choose a mount such as /name")
+    return _check_path_of_mount(path) if path else "/"
+
+
+def _check_path_of_mount(path: str) -> str:
     for segment in path[1:].split("/"):
         if not _SEGMENT.fullmatch(segment) or set(segment) == {"."}:
             raise ValueError("may hold only a-z, 0-9, '.', '_', '~' and '-' between single slashes")
@@ -114,6 +128,14 @@ def check_mount(mount: str) -> str:
 def check_backend_name(name: str) -> str:
     if not _BACKEND_NAME.fullmatch(name):
         raise ValueError("a backend's name begins with a-z or 0-9 and holds only those, '.', '_' and '-', at most 63")
+    return name
+
+
+def check_aggregate_name(name: str) -> str:
+    if not _BACKEND_NAME.fullmatch(name):
+        raise ValueError(
+            "an aggregate's name begins with a-z or 0-9 and holds only those, '.', '_' and '-', at most 63"
+        )
     return name
 
 
