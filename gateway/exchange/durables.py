@@ -83,6 +83,10 @@ class DurablePump:
         """From now on the pump ends as soon as its client has ended the call; `wake` says when to ask."""
         self._watch = (wake, session, is_ended)
 
+    def may_run_again(self, again: Reexecution) -> None:
+        """From now on a call that is lost is run once more, where it may be."""
+        self._again = again
+
     @property
     def hold(self) -> Hold:
         return self._journal.hold
@@ -192,7 +196,7 @@ class DurablePump:
                     await self._keep()
             await answer.next_chunk(END_SECONDS)
         except Failed as failure:
-            if reader.awaited and (failure.outcome is not Outcome.BROKEN or not reader.cursor):
+            if reader.awaited and failure.outcome is not Outcome.BROKEN:
                 raise
             return failure.outcome
         finally:
@@ -206,6 +210,7 @@ class DurablePump:
             self._kept_at = now
             with contextlib.suppress(LogAway):
                 await self._log.keep([self.hold.stream])
+            await self._heed_ending()
 
     async def _write(self, blocks: list[bytes]) -> None:
         """Log first, client then."""
@@ -224,6 +229,37 @@ class DurablePump:
             await self.hand_over.put(given)
         elif not self.hand_over.offer(given):
             self._telemetry.stream_turned(StreamTurn.CLIENT_DETACHED)
+
+    async def _go_on(self) -> Call:
+        """What comes behind a connection that ended too soon: the rest of the stream, or the call run again. Raises `Failed`."""
+        await self._heed_ending()
+        try:
+            return await self._come_back()
+        except Failed as failure:
+            if failure.outcome is Outcome.TIMED_OUT:
+                raise
+            if (call := await self._run_again()) is not None:
+                return call
+            self._telemetry.stream_turned(StreamTurn.CUT_SHORT, failure.message)
+            raise
+
+    async def _run_again(self) -> Call | None:
+        """The call's second run, which can't be resumed; None where there is to be none."""
+        # What the client has and the log lacks could be a question to it, or progress.
+        if self._again is None or not self._journal.is_complete:
+            return None
+        running = asyncio.create_task(self._again.begin(self.hold))
+        try:
+            while not running.done():  # the answer's head may take its time
+                await asyncio.wait([running], timeout=SILENCE_SECONDS)
+                await self._keep()
+        except BaseException:
+            running.cancel()
+            running.add_done_callback(_drop)
+            raise
+        if (call := running.result()) is not None:
+            self.reader.cursor = b""
+        return call
 
     async def _come_back(self) -> Call:
         """The rest of the stream, from the backend. Raises `Failed` where it gave no ids, or can't resume."""
@@ -263,6 +299,12 @@ class DurablePump:
     def _note_fenced(self) -> None:
         self.detail = "another worker has taken the stream over"
         self._telemetry.stream_turned(StreamTurn.FENCED)
+
+
+def _drop(running: asyncio.Task[Call | None]) -> None:
+    """Nobody waits for it any more."""
+    if not running.cancelled() and running.exception() is None and (call := running.result()) is not None:
+        call.end(Outcome.CLIENT_LEFT)
 
 
 def _nothing() -> None:
