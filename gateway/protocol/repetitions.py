@@ -64,7 +64,7 @@ class Seen:
                 told = _decode_told(message)
                 self.has_questions |= told.method is not msgspec.UNSET and told.id is not msgspec.UNSET
                 self.is_news(told)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             self.has_questions = True
 
     def is_news(self, told: _Told) -> bool:
@@ -103,7 +103,7 @@ class Repetition:
         try:
             messages, is_batch = _split(data)
             kept = [kept for message in messages if (kept := self._translate(message))]
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return data
         if not is_batch:
             return kept[0] if kept else b""
