@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from gateway.downstream.applications import Application
 from gateway.downstream.operations import DRAINING, BackendState, build_operations, build_probes
+from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
 from gateway.exchange.healers import Healer
 from gateway.exchange.owners import Owners
@@ -72,6 +73,8 @@ class Worker:
             stack.callback(self._logs.route_stdlib())
             room = await stack.enter_async_context(UpstreamRoom(settings.site.backends, telemetry))
             standing = Standing()
+            caches = Caches(telemetry, time.monotonic)
+            caches.bounds = settings.site.cache
             pumps = Pumps(standing)
             gateway = Gateway(
                 site=settings.site,
@@ -82,10 +85,12 @@ class Worker:
                 telemetry=telemetry,
                 pumps=pumps,
                 standing=standing,
+                caches=caches,
                 clock=time.monotonic,
                 new_trace=new_trace,
             )
             await self._remember(stack, gateway)
+            stack.push_async_callback(caches.close)
             stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             self._gateway, self._room = gateway, room
             if self._reload is not None:
@@ -116,6 +121,7 @@ class Worker:
                 room = await stack.enter_async_context(redis)
                 healings = RedisHealings(redis.store)
                 stack.push_async_callback(_stop, asyncio.create_task(warn_of_eviction(redis)))
+        gateway.caches.invalidations = room.invalidations
         gateway.log, gateway.marks, gateway.healer = room.log, room.marks, Healer(healings)
         gateway.owners = owners = Owners(room.heartbeats, Owner(new_trace()), ttl_seconds, time.monotonic)
         stack.push_async_callback(_stop, asyncio.create_task(owners.run()))
@@ -138,6 +144,7 @@ class Worker:
         if settings.log_level != self._settings.log_level:
             self._telemetry.change_log_level(settings.log_level)
         gateway.site = settings.site
+        gateway.caches.bounds = settings.site.cache
         self._settings = settings
         self._telemetry.configuration_applied(settings.site.digest)
 

@@ -17,6 +17,7 @@ from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
+from gateway.exchange.recalls import close_flight, relay_kept
 from gateway.exchange.resumes import relay_resume
 from gateway.exchange.streams import relay_pipe, relay_pump
 from gateway.policy.aggregates import Aggregate
@@ -24,6 +25,7 @@ from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.origins import cors_headers, is_host_allowed, is_origin_allowed, preflight_headers
 from gateway.ports import Client, ClientLeft, Inbound
 from gateway.protocol import headers as h
+from gateway.protocol.cacheables import CACHEABLE_METHODS
 from gateway.protocol.cursors import EventId, parse_event_id
 from gateway.protocol.intents import ALLOWED_METHODS, MODERN_CODES, End, Intent, Listen, Resume, Send, classify
 from gateway.protocol.outcomes import Denied, Ended, Failed, Outcome, Rejected
@@ -53,6 +55,8 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
             return
         if intent.is_cut_with_client:
             client.cut_on_leave()
+        if record.method in CACHEABLE_METHODS and await relay_kept(exchange, backend, intent, body, ANONYMOUS):
+            return
         call = await forward_healing(exchange, backend, endpoint, intent, body)
         await relay(exchange, backend, intent, call, body)
     except Ended as ended:
@@ -66,6 +70,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         gateway.telemetry.exception(record, error)
         await refuse(exchange, Failed(Outcome.INTERNAL, "the gateway failed: its log says why, under this request id"))
     finally:
+        close_flight(exchange)
         gateway.telemetry.finish(record)
 
 

@@ -7,10 +7,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.policy.backends import Address, Backend, Endpoint, Timeouts, parse_endpoint
+from gateway.policy.caches import CacheOutcome
 from gateway.policy.sites import Site, compile_routes
 from gateway.ports import ClientLeft, Headers, Record, StreamTurn
 from gateway.protocol.outcomes import Ended, Failed, Outcome
@@ -275,6 +277,8 @@ class FakeTelemetry:
         self.stream_counts: Counter[str] = Counter()
         self.turns: list[StreamTurn] = []
         self.healed: list[str] = []
+        self.cached: list[tuple[str, CacheOutcome]] = []
+        self.cache_size = (0, 0)
 
     def begin(self, record: Record) -> None:
         self.begun.append(record)
@@ -303,6 +307,12 @@ class FakeTelemetry:
     def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
         self.turns.append(turn)
 
+    def cache_asked(self, backend: str, outcome: CacheOutcome) -> None:
+        self.cached.append((backend, outcome))
+
+    def cache_sized(self, entries: int, size_bytes: int) -> None:
+        self.cache_size = (entries, size_bytes)
+
     def exception(self, record: Record, error: BaseException) -> None:
         self.exceptions.append(error)
 
@@ -328,6 +338,8 @@ class World:
         self.seals = Keyring([KEY])
         self.standing = Standing()
         self.pumps = Pumps(self.standing)
+        self.now = NOW
+        self.caches = Caches(self.telemetry, lambda: self.now)
         self.gateway = Gateway(
             site=site or site_of(),
             upstream=self.upstream,
@@ -337,7 +349,8 @@ class World:
             telemetry=self.telemetry,
             pumps=self.pumps,
             standing=self.standing,
-            clock=lambda: NOW,
+            caches=self.caches,
+            clock=lambda: self.now,
             new_trace=lambda: TRACE,
         )
 

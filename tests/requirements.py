@@ -151,6 +151,22 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "FAIL-3": Requirement(GATEWAY, "A broken or nonsensical backend is 502, a silent one 504; never a 4xx."),
     "FAIL-4": Requirement(GATEWAY, "A stream that fails owes an error event on each unanswered request."),
     "FAIL-5": Requirement(GATEWAY, "A legacy stream cut after an event id is closed, so that it is resumed."),
+    # What is kept of answers
+    "CACHE-1": Requirement(
+        "https://modelcontextprotocol.io/specification/2026-07-28/server/utilities/caching#cache-key",
+        "An answer is kept for requests that differ from its own in nothing that it may depend on.",
+    ),
+    "CACHE-2": Requirement(GATEWAY, "A request that backends may read differently is never answered from the cache."),
+    "CACHE-3": Requirement(
+        "https://modelcontextprotocol.io/specification/2026-07-28/server/utilities/caching",
+        "Discovery and lists are kept for as long as their backend says; clients are told what is left of that.",
+    ),
+    "CACHE-4": Requirement(
+        GATEWAY, "An answer is shared between principals only if public, from a trusted backend, and not filtered."
+    ),
+    "CACHE-5": Requirement(GATEWAY, "Requests under way are coalesced; nobody gets another's failure or leaving."),
+    "CACHE-6": Requirement(GATEWAY, "A change drops what is kept on all workers, also what is on its way."),
+    "CACHE-7": Requirement(GATEWAY, "What is kept is bounded, in entries and in bytes, and may be capped or forbidden."),
     "FAIL-6": Requirement(GATEWAY, "Upstream 401, 407, 421 and redirects are the gateway's error."),
     "FAIL-7": Requirement(GATEWAY, "A bug of ours is 500 without a trace, and logged once."),
     "FAIL-8": Requirement(GATEWAY, "How a call ended is told to its endpoint exactly once."),

@@ -2,6 +2,7 @@
 
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange, reply, session_header
+from gateway.exchange.recalls import note_whole
 from gateway.policy.backends import Backend
 from gateway.ports import Answer
 from gateway.protocol import headers as h
@@ -44,6 +45,7 @@ async def relay_whole(exchange: Exchange, backend: Backend, call: Call, awaited:
     """The backend's status, end-to-end headers and body, byte for byte."""
     body = await read_whole(exchange, backend, call, awaited)
     answered = call.answer.headers
+    note_whole(exchange, call.answer, body)
     headers = h.relayable(answered) + exchange.reply_headers + session_header(exchange, answered)
     await reply(exchange, call.answer.status, headers, body)
 

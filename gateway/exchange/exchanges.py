@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.exchange.caches import Caches, Flight
 from gateway.exchange.healers import Healer
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
@@ -40,6 +41,7 @@ class Gateway(msgspec.Struct):
     telemetry: Telemetry
     pumps: Pumps
     standing: Standing
+    caches: Caches
     clock: Callable[[], float]
     new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
     wall_clock: Callable[[], float] = time.time  # seconds since 1970: for what another replica reads
@@ -64,6 +66,7 @@ class Exchange(msgspec.Struct):
     rpc_id: int | str | None = None  # of the JSON-RPC request, once it is known and there is but one
     session: Session | None = None
     token: str = ""  # the session's
+    flight: Flight | None = None  # where the answer may be kept, or others wait for it
     is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
 
 

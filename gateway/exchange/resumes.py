@@ -256,6 +256,7 @@ def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) ->
     stream, facts = taken.hold.stream, taken.facts
     awaited = [msgspec.json.decode(facts.request_id, type=int | str)] if facts.request_id else []
     reader = StreamReader(gateway.site.limits.event_bytes, awaited)
+    reader.on_change = gateway.caches.noting(facts.backend)
     reader.cursor, reader.is_resumable = taken.upstream_cursor, bool(taken.upstream_cursor)
     journal = Journal(log, taken.hold, taken.head.seq + 1)
     gateway.telemetry.stream_turned(StreamTurn.TAKEN_OVER)

@@ -18,6 +18,7 @@ from gateway.exchange.exchanges import Exchange, reply, session_header
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check, pipe
 from gateway.exchange.pumps import Pump, follow
+from gateway.exchange.recalls import note_streamed
 from gateway.exchange.reexecutions import Reexecution, request_to_keep
 from gateway.exchange.reopens import make_reopen
 from gateway.exchange.resumes import is_ended
@@ -52,6 +53,7 @@ async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iter
     """A modern stream, relayed as it comes."""
     answer, record, client = call.answer, exchange.record, exchange.client
     reader = StreamReader(exchange.site.limits.event_bytes, awaited)
+    reader.on_change = exchange.gateway.caches.noting(record.backend)
     is_listen = is_standing(intent)
     if is_listen and (task := asyncio.current_task()) is not None:
         exchange.gateway.standing.add(task)
@@ -60,6 +62,7 @@ async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iter
     try:
         await client.start(200, stream_headers(answer) + exchange.reply_headers)
         await pipe(answer, reader, client, record)
+        note_streamed(exchange, reader)
         await client.end()
     except Failed as failure:
         await end_with_errors(exchange, failure, reader)
@@ -105,6 +108,7 @@ async def relay_pump(
     """A legacy stream. A call that is answered at once is one reply; any other is pumped to its end, come what may."""
     is_post = isinstance(intent, Send)
     reader = StreamReader(exchange.site.limits.event_bytes, awaited, is_open_ended=not is_post)
+    reader.on_change = exchange.gateway.caches.noting(backend.name)
     first, is_over = await gather(exchange, call, reader) if reader.awaited else ([], False)
     request = request_to_keep(backend, intent, body)
     if reader.awaited and (durable := await begin_durable(exchange, backend, call, reader, first, request)):

@@ -51,6 +51,13 @@ class Ejection(msgspec.Struct, frozen=True):
     max_rest_seconds: float = 60.0
 
 
+class Caching(msgspec.Struct, frozen=True):
+    """Whether discovery and lists are kept, and for how long at most; None: for as long as the backend says."""
+
+    is_on: bool = True
+    max_ttl_seconds: float | None = None
+
+
 class Backend(msgspec.Struct, frozen=True):
     """One MCP server behind the gateway: one or more endpoints that serve the same thing."""
 
@@ -69,6 +76,8 @@ class Backend(msgspec.Struct, frozen=True):
     max_connections: int = 1024  # per endpoint and worker; beyond it a request fails as OVERLOADED
     heal: bool = True
     reexecute: Reexecute = "never"
+    caching: Caching = Caching()
+    trust_public: bool = False  # whether what it calls public is shared between principals
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@
 """
 
 from gateway.ports.exchanges import Answer, Client, ClientLeft, Endpoints, Eras, Headers, Inbound, Seals, Upstream
-from gateway.ports.memories import EventLog, Healings, Heartbeats, Marks, Remedy
+from gateway.ports.memories import EventLog, Healings, Heartbeats, Invalidations, Marks, Remedy
 from gateway.ports.reports import Record, StreamTurn, Telemetry
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Healings",
     "Heartbeats",
     "Inbound",
+    "Invalidations",
     "Marks",
     "Record",
     "Remedy",

@@ -145,6 +145,16 @@ class Healings(Protocol):
         """What was found, for all; empty: nothing. Ignored where the claim has expired."""
 
 
+class Invalidations(Protocol):
+    """What has changed, for all workers that may keep something of it."""
+
+    async def tell(self, name: str) -> None:
+        """All workers hear of it, this one too. Raises `LogAway`, waits as `EventLog` does."""
+
+    def hear(self, name: str, take: Callable[[], None]) -> Callable[[], None]:
+        """Calls `take` when that is told, and when it may have been told unheard. Undone by the result."""
+
+
 class Heartbeats(Protocol):
     """Which workers live. Raises `LogAway`, waits as `EventLog` does."""
 

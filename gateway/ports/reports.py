@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from gateway.policy.backends import Address
+from gateway.policy.caches import CacheOutcome
 from gateway.protocol.outcomes import Outcome
 
 
@@ -35,6 +36,7 @@ class Record(msgspec.Struct):
     answered: float = 0.0  # when the head of the answer came
     upstream_ended: float = 0.0  # when the answer's last byte came
     rpc_code: int = 0  # of the JSON-RPC error, if there was one
+    cache: CacheOutcome | Literal[""] = ""  # what the cache had, where it was asked
 
 
 class StreamTurn(StrEnum):
@@ -77,6 +79,12 @@ class Telemetry(Protocol):
 
     def session_healed(self, backend: str) -> None:
         """A session that its backend forgot was begun anew."""
+
+    def cache_asked(self, backend: str, outcome: CacheOutcome) -> None:
+        """What the cache had, for one question to that backend."""
+
+    def cache_sized(self, entries: int, size_bytes: int) -> None:
+        """So much is kept from now on."""
 
     def exception(self, record: Record, error: BaseException) -> None:
         """A bug of ours: logged with its trace, never shown to a client."""

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.protocol.changes import Change
 from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Outcome
 
@@ -15,6 +16,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     id: RequestId | None = None
     outcome: Outcome = Outcome.OK
     code: int = 0  # of a JSON-RPC error
+    change: Change | None = None  # what the backend says has changed
 
 
 class _Result(msgspec.Struct, gc=False):
@@ -36,6 +38,9 @@ class _Message(msgspec.Struct, gc=False):
 _decode_message: Final = msgspec.json.Decoder(_Message).decode
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _OF_BACKEND: Final = Finding(is_response=False)
+_CHANGES: Final = {
+    f"notifications/{change}/list_changed": Finding(is_response=False, change=change) for change in Change
+}
 
 
 def inspect_message(body: bytes) -> Finding | None:
@@ -45,7 +50,7 @@ def inspect_message(body: bytes) -> Finding | None:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
     if message.method is not msgspec.UNSET:
-        return _OF_BACKEND
+        return _CHANGES.get(message.method, _OF_BACKEND)
     message_id = None if message.id is msgspec.UNSET else message.id
     if message.error is not msgspec.UNSET:
         return Finding(True, message_id, Outcome.RPC_ERROR, message.error.code)

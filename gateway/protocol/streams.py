@@ -3,10 +3,11 @@
 Both eras read with this: what differs is only where the events go.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gateway.protocol.answers import answers_request, inspect_messages
+from gateway.protocol.changes import Change
 from gateway.protocol.events import EventSplitter, EventTooLarge, parse_event
 from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Outcome
@@ -34,6 +35,7 @@ class StreamReader:
         "is_open_ended",
         "is_resumable",
         "last_response",
+        "on_change",
         "outcome",
         "retry_seconds",
     )
@@ -50,6 +52,7 @@ class StreamReader:
         self.fault = ""
         self.is_resumable = False
         self.last_response = b""
+        self.on_change: Callable[[Change], object] | None = None
         self.outcome = Outcome.OK
         self.retry_seconds: float | None = None
 
@@ -85,6 +88,8 @@ class StreamReader:
             self.fault = "the backend sent an event that is not a JSON-RPC message"
             return False
         for finding in findings:
+            if finding.change is not None and self.on_change is not None:
+                self.on_change(finding.change)
             if finding.is_response and not self.is_open_ended:
                 if not answers_request(finding, self.awaited):
                     self.fault = "the backend answered with another id than the request's"

@@ -10,6 +10,7 @@ import msgspec
 from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.streams import NOBODY, Bounds, Census, Owner, SessionDigest, Sighting, Standing
 from gateway.protocol.cursors import StreamName
+from gateway.state.invalidations import MemoryInvalidations
 from gateway.state.keys import wake_channel
 from gateway.state.memory_logs import Clock, MemoryLog
 from gateway.state.wakes import Bells
@@ -142,6 +143,7 @@ class MemoryRoom:
         self.log = MemoryLog(bounds, clock, bells)
         self.marks = MemoryMarks(bounds, clock, bells)
         self.heartbeats = MemoryHeartbeats(heartbeat_seconds, clock)
+        self.invalidations = MemoryInvalidations(bells)
 
     async def __aenter__(self) -> Self:
         return self

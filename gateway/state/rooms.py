@@ -1,7 +1,7 @@
 """The whole of `state/` on Redis in one: the ports, and the tasks that keep them true.
 
 async with RedisRoom(parse_target(url), keyring) as room:
-    room.log, room.marks, room.heartbeats   # the ports
+    room.log, room.marks, room.heartbeats, room.invalidations   # the ports
     await room.inspect()                    # how each server is, for the log and `/health`
 """
 
@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.streams import Bounds
+from gateway.state.invalidations import RedisInvalidations
 from gateway.state.logs import RedisLog, Sealer
 from gateway.state.marks import RedisHeartbeats, RedisMarks
 from gateway.state.routers import Router, make_router
@@ -29,6 +30,7 @@ class RedisRoom:
     log: RedisLog
     marks: RedisMarks
     heartbeats: RedisHeartbeats
+    invalidations: RedisInvalidations
     store: Store
 
     def __init__(
@@ -60,6 +62,7 @@ class RedisRoom:
         self.log = RedisLog(self.store, self._sealer, wakes, self._bounds)
         self.marks = RedisMarks(self.store, self._bounds)
         self.heartbeats = RedisHeartbeats(self.store, self._heartbeat_seconds)
+        self.invalidations = RedisInvalidations(self.store, wakes)
         self._tasks = [spawn(wakes.run()), spawn(self._measure_forever())]
         return self
 

@@ -84,7 +84,7 @@ class Store:
         return answer
 
     async def command(self, command: Command, key: str) -> Any:
-        """What a command of Redis's own answers, one that only reads or puts off an expiry. Raises `LogAway`."""
+        """What a command of Redis's own answers, one that only reads, publishes or puts off an expiry. Raises `LogAway`."""
         return await self._tell(str(command[0]).lower(), self._ask(command, key, None, 0, False, math.inf))
 
     async def _tell(self, name: str, ask: Coroutine[Any, Any, Any]) -> Any:

@@ -221,6 +221,7 @@ class _Line(msgspec.Struct, omit_defaults=True, gc=False):
     path: str = ""
     status: int = 0
     outcome: str = ""
+    cache: str = ""
     rpc_code: int = 0
     detail: str = ""
     duration_ms: float = 0.0
@@ -251,6 +252,7 @@ def _describe(record: Record, ended: float, level: str) -> _Line:
         shorten(record.path),
         record.status,
         record.outcome.value,
+        record.cache,
         record.rpc_code,
         shorten(scrub(record.detail)) if record.detail else "",
         to_milliseconds(duration),

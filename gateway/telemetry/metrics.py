@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from gateway.policy.caches import CacheOutcome
 from gateway.ports import Record, StreamTurn
 from gateway.protocol.outcomes import Outcome
 from gateway.telemetry.blames import UPSTREAM_FAILURES
@@ -79,6 +80,7 @@ class Metrics:
         self._digest = ""
         self._define_exchanges()
         self._define_backends()
+        self._define_caches()
         self._define_streams()
         self._define_replica(version)
 
@@ -111,6 +113,15 @@ class Metrics:
             ("backend", "state"),
             "livemax",
         )
+
+    def _define_caches(self) -> None:
+        self._cache_questions = self._counters(
+            "mcp_gateway_cache_questions",
+            "Discoveries and lists that could be answered from the cache, by what it had.",
+            ("backend", "outcome"),
+        )
+        self._cache_entries = self._gauge("mcp_gateway_cache_entries", "Answers that are kept.", "livesum")
+        self._cache_bytes = self._gauge("mcp_gateway_cache_bytes", "What they take, about.", "livesum")
 
     def _define_streams(self) -> None:
         self._stream_events = self._counters(
@@ -213,6 +224,15 @@ class Metrics:
     def count_healing(self, backend: str) -> None:
         """A session that its backend forgot was begun anew."""
         self._healings[(backend,)].inc()
+
+    def count_cache(self, backend: str, outcome: CacheOutcome) -> None:
+        """What the cache had for a question to that backend."""
+        self._cache_questions[backend, outcome].inc()
+
+    def show_cache(self, entries: int, size_bytes: int) -> None:
+        """So much is kept from now on."""
+        self._cache_entries.set(entries)
+        self._cache_bytes.set(size_bytes)
 
     def observe_redis(self, command: str, seconds: float) -> None:
         """Redis answered."""

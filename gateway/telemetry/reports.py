@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from gateway.policy.backends import Address
+from gateway.policy.caches import CacheOutcome
 from gateway.ports import Record, StreamTurn
 from gateway.telemetry.logs import Level, Logs
 from gateway.telemetry.metrics import Metrics
@@ -59,6 +60,14 @@ class Telemetry:
         """A session that its backend forgot was begun anew."""
         self._metrics.count_healing(backend)
         self._logs.tell("info", "session healed", backend=backend)
+
+    def cache_asked(self, backend: str, outcome: CacheOutcome) -> None:
+        """What the cache had, for one question to that backend."""
+        self._metrics.count_cache(backend, outcome)
+
+    def cache_sized(self, entries: int, size_bytes: int) -> None:
+        """So much is kept from now on."""
+        self._metrics.show_cache(entries, size_bytes)
 
     def asked(self, command: str, seconds: float) -> None:
         """Redis answered a command, or a script of that name."""
