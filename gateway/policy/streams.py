@@ -38,6 +38,13 @@ class Bounds(msgspec.Struct, frozen=True):
     budget_bytes: int | None = None  # for the fleet, as Redis counts it; None: what Redis has (`maxmemory`)
 
 
+MEMORY_BUDGET_BYTES: Final = 256 * 1024 * 1024
+"""The budget where streams are kept in the gateway's own memory, and none is told."""
+
+MAX_ORPHANS: Final = 4096
+"""Pumps of one worker that no client follows there: each costs a task and a connection to its backend. So high, because all
+clients are away for some seconds when the load balancer in front is restarted."""
+
 CREATE_SHARE: Final = 0.9
 """Of the budget: beyond it no stream begins, so that those under way have room to end. At 1 appends are refused too."""
 

@@ -72,6 +72,8 @@ def _finish(draft: Draft, overrides: Mapping[str, object]) -> Settings:
             admin_port=shape.admin.port,
             redis=MaskedUrl(shape.redis),
             heartbeat_seconds=shape.streams.heartbeat,
+            budget_bytes=shape.streams.budget,
+            max_orphans=shape.streams.max_orphans,
             auth=shape.auth,
             session_keys=keys or (MaskedBytes(secrets.token_bytes(KEY_BYTES)),),
             session_keys_generated=not keys,

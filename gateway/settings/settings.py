@@ -9,6 +9,7 @@ import msgspec
 from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.backends import Tls
 from gateway.policy.sites import Site
+from gateway.policy.streams import MAX_ORPHANS
 from gateway.settings.values import host_of, is_loopback
 
 
@@ -23,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True):
     admin_port: int | None = None  # None: what is the operator's is on the main port
     redis: str = "none"
     heartbeat_seconds: float = HEARTBEAT_SECONDS  # of each worker, for the others
+    budget_bytes: int | None = None  # for the logs of streams; None: what there is
+    max_orphans: int = MAX_ORPHANS  # calls of each worker whose clients have left
     auth: Literal["none"] | None = None
     session_keys: tuple[bytes, ...] = ()  # the first seals, all open
     session_keys_generated: bool = False  # made at start, because none were given on loopback
@@ -40,6 +43,8 @@ _FIXED_AT_START = {
     "log.format": "log_format",
     "redis": "redis",
     "streams.heartbeat": "heartbeat_seconds",
+    "streams.budget": "budget_bytes",
+    "streams.max_orphans": "max_orphans",
 }
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gateway.policy.absences import HEARTBEAT_SECONDS
-from gateway.policy.backends import Ejection, EraChoice, HealthCheck, Timeouts
+from gateway.policy.backends import Ejection, EraChoice, HealthCheck, Reexecute, Timeouts
 from gateway.policy.sites import Limits
+from gateway.policy.streams import MAX_ORPHANS, MEMORY_BUDGET_BYTES
 from gateway.settings import values
 from gateway.settings.quantities import (
     DURATION_PATTERN,
@@ -97,6 +98,28 @@ class StreamsShape(Shape):
     heartbeat: Annotated[Duration, AfterValidator(values.check_heartbeat)] = _duration(
         HEARTBEAT_SECONDS,
         "How long a replica may be silent before others doubt it; its streams are taken over after as long again.",
+    )
+    budget: Size | None = Field(
+        default=None,
+        description="How much memory all Redis servers together may use before no further stream is made resumable (nine tenths "
+        "of it), and no event is kept (all of it). Default: what each Redis has (`maxmemory`); with `redis: memory` "
+        f"{encode_size(MEMORY_BUDGET_BYTES)}.",
+        examples=["2GiB"],
+    )
+    max_orphans: Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(values.refuse_flags)] = Field(
+        default=MAX_ORPHANS,
+        description="Calls per worker that go on though their client has left and hasn't come back to it. Beyond that the oldest "
+        "is given up: one that its backend can resume goes on when its client comes back, another ends with an error.",
+    )
+
+
+class DrainShape(Shape):
+    """How this replica ends when it is told to (SIGTERM)."""
+
+    delay: Wait = duration_field(
+        "How long it goes on as before, though unready, until no load balancer sends anything here any more.",
+    )
+    grace: Wait = duration_field(
     )
 
 
@@ -199,6 +222,12 @@ class BackendShape(Shape):
         default=1024, description="Per endpoint and worker; beyond it a request is refused with 429."
     )
     heal: Flag = Field(default=True, description="Whether a session that the backend lost is made anew.")
+    reexecute: Reexecute = Field(
+        default="never",
+        description="Whether a long call that was lost with its connection or replica, and can't be resumed, is run once more. "
+        "`read_only`: where the tool's annotations say `readOnlyHint: true`. They are trusted: only for a backend whose "
+        "annotations you vouch for. Of effect where `redis` names a Redis.",
+    )
     allow_link_local: Flag = Field(
         default=False, description="Whether an endpoint may be a link-local or cloud-metadata address."
     )

@@ -48,6 +48,7 @@ def compile_backend(name: str, shape: BackendShape, timeouts: TimeoutsShape, tls
         health_check=HealthCheck(check.path, check.interval, check.timeout) if check else None,
         max_connections=shape.max_connections,
         heal=shape.heal,
+        reexecute=shape.reexecute,
     )
 
 

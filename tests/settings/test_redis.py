@@ -34,3 +34,22 @@ def test_a_heartbeat_that_helps_nobody_is_refused(heartbeat: str) -> None:
         from_mapping({"backends": BACKENDS, "streams": {"heartbeat": heartbeat}})
     (problem,) = raised.value.problems
     assert "between 1s and 1m" in problem.message
+
+
+def test_room_for_streams_is_as_told_and_what_there_is_where_it_is_not() -> None:
+    default = from_mapping({"backends": BACKENDS})
+    assert (default.budget_bytes, default.max_orphans) == (None, 4096)
+    told = from_mapping({"backends": BACKENDS, "streams": {"budget": "2GiB", "max_orphans": 100}})
+    assert (told.budget_bytes, told.max_orphans) == (2 * 1024**3, 100)
+
+
+@pytest.mark.parametrize("streams", [{"budget": "0"}, {"budget": "much"}, {"max_orphans": 0}, {"max_orphans": True}])
+def test_no_room_at_all_is_refused(streams: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationInvalid):
+        from_mapping({"backends": BACKENDS, "streams": streams})
+
+
+def test_a_call_is_run_again_only_where_that_is_said() -> None:
+    assert from_mapping({"backends": BACKENDS}).site.backends["echo"].reexecute == "never"
+    with pytest.raises(ConfigurationInvalid):
+        from_mapping({"backends": {"echo": {**BACKENDS["echo"], "reexecute": "always"}}})

@@ -31,6 +31,7 @@ backends:
     ejection: {failures: 3, rest: 2s, max_rest: 4s}
     health_check: {path: /up, interval: 20s, timeout: 1s}
     heal: no
+    reexecute: read_only
 timeouts: {connect: 4s, idle: 2m}
 """
 
@@ -67,6 +68,7 @@ def test_every_key_of_a_backend_arrives(tmp_path: Path) -> None:
         health_check=backends.HealthCheck("/up", 20.0, 1.0),
         max_connections=7,
         heal=False,
+        reexecute="read_only",
     )
 
 
