@@ -62,7 +62,12 @@ def _open_value(name: str, value: dict[str, Any]) -> dict[str, Any]:
     bare = {key: part for key, part in _untitled(value).items() if key not in told}
     if told.get("default") is None or isinstance(told["default"], dict):
         told.pop("default", None)  # a mapping's defaults stand at its keys
-    choices = [choice for choice in bare.get("anyOf", [bare]) if choice.get("type") != "null"]
+    choices: list[dict[str, Any]] = []
+    for choice in bare.get("anyOf", [bare]):
+        if choice.get("type") != "null":
+            choices += choice.get("anyOf", [choice])  # of a quantity that may be left out
+            if "examples" in choice:
+                told.setdefault("examples", choice["examples"])
     if name in _ONE_OR_MORE:
         items = choices[0]["items"]
         choices = [{**choices[0], "items": {"anyOf": [items, _REFERENCE]}}, {"type": "string"}]

@@ -40,6 +40,8 @@ def test_it_is_a_schema() -> None:
         ECHO,
         "timeouts: {connect: 3s, idle: 1h30m, total: 12}",
         "timeouts: {connect: '${CONNECT}', idle: '${N}s'}",
+        "backends: {a: {endpoints: [http://b], timeouts: {idle: '${IDLE}'}}}",
+        "streams: {budget: '${BUDGET}', max_orphans: '${ORPHANS}'}",
         "limits: {body: 4MiB, answer: 65536, event: {file: size}}",
         "port: ${PORT}",
         "port: 8080",
