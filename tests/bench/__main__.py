@@ -164,6 +164,10 @@ def _measure_flows(targets: Sequence[contenders.Target], plan: plans.Plan, backe
                 continue
             for target in targets:
                 yield measurements.measure_events(target, flow, turn, plan.seconds_of(flow), backend_port)
+    for flow in plan.flows:  # a count needs no rounds
+        for target in targets:
+            if target.store is not None:
+                yield measurements.overhear_events(target, flow, backend_port)
 
 
 def _measure_idle(plan: plans.Plan, backend_port: int) -> Iterator[Row]:

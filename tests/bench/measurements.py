@@ -13,13 +13,14 @@ import msgspec
 
 from tests.bench.contenders import Target
 from tests.bench.programs import BIN, choose_cpus, pinned_to
-from tests.bench.rows import Calls, Case, Era, Events, Flow, Idle
-from tests.bench.stores import NOTHING, Counts, Store
+from tests.bench.rows import Calls, Case, Commands, Era, Events, Flow, Idle
+from tests.bench.stores import Heard, Store
 
 WARM_SECONDS = 0.3
 IDLE_WARM_CALLS = 200
 """Before memory is read for the first time: what a process allocates once, at its first calls, is not per stream."""
 
+OVERHEAR_SECONDS = 0.3
 PATIENCE_SECONDS = 120.0
 PUSH_SECONDS = 5.0
 
@@ -52,9 +53,9 @@ def measure_events(target: Target, flow: Flow, turn: int, seconds: float, backen
     """One window. Where there is a log, each event must be in it: a stream that went past it would cost less."""
     options = ["-t", "progress", "-E", "-c", str(flow.streams), "-n", str(flow.events), "-b", str(flow.burst)]
     options += ["-D", str(flow.interval_ms)] if flow.interval_ms else ["-A", str(backend_port)]
-    before, told_before = _count(target.store), _count_appended(target)
+    before = _count_logged(target)
     found = run_bench(target, "legacy", [*options, "-d", str(seconds), "-w", str(WARM_SECONDS)])
-    counts, told = _count(target.store).since(before), _count_appended(target) - told_before
+    logged = _count_logged(target) - before
     target.trim_log()
     row = Events(
         contender=target.name,
@@ -68,9 +69,7 @@ def measure_events(target: Target, flow: Flow, turn: int, seconds: float, backen
         store_cpu_us=found["store_cpu_ms_per_1k"],
         delivered=found["events"],
         calls=found["finished"],
-        logged=told if target.store is None else counts.commands["xadd"] - found["finished"],
-        scripts=counts.scripts,
-        commands=counts.commands.total(),
+        logged=logged - found["finished"] if target.store else logged,  # Redis counts the primers, too
         errors=found["errors"],
         error=found["error"],
         load=round(os.getloadavg()[0], 2),
@@ -86,15 +85,31 @@ def judge_log(row: Events) -> Events:
     return msgspec.structs.replace(row, errors=1, error=f"{row.logged} events are in the log, {wanted} should be")
 
 
-def _count(store: Store | None) -> Counts:
-    return NOTHING if store is None else store.count()
+def overhear_events(target: Target, flow: Flow, backend_port: int) -> Commands:
+    """All that its Redis is sent while calls of that flow begin, run and end."""
+    assert target.store is not None
+    with target.store.overhearing() as heard:
+        row = measure_events(target, flow, 0, OVERHEAR_SECONDS, backend_port)
+    return Commands(
+        contender=target.name,
+        flow=flow.name,
+        logged=row.logged,
+        sent=dict(heard.sent),
+        inside=dict(heard.inside),
+        errors=row.errors,
+        error=row.error,
+    )
 
 
-def _count_appended(target: Target) -> int:
-    """What the gateway says: the embedded log has no count of its own."""
-    if not target.has_log:
-        return 0
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
+def _count_logged(target: Target) -> int:
+    """By Redis's own count, which has the primers, too; the embedded log has none: there it is what the gateway says."""
+    if target.store is not None:
+        return target.store.count_entries()
+    return _count_appended(target.port) if target.has_log else 0
+
+
+def _count_appended(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()
@@ -142,7 +157,7 @@ def measure_idle(target: Target, era: Era, streams: int, backend_port: int, watc
         assert process.stdout is not None
         opened = json.loads(process.stdout.readline())
         after, kept = _memory_kb(target.pid), store.used_bytes() if store else 0
-        watched, counts = _watch(store, watch_seconds)
+        watched, heard = _watch(store, watch_seconds)
         _push(backend_port)
         told = _ask_until_told(process, opened["open"])
         process.stdin.close()
@@ -158,19 +173,21 @@ def measure_idle(target: Target, era: Era, streams: int, backend_port: int, watc
         workers=target.workers,
         store_kb_per_stream=round((kept - kept_before) / 1024 / max(opened["open"], 1), 2),
         watched_seconds=round(watched, 1),
-        commands_per_s=round(counts.commands.total() / watched, 2) if watched else 0.0,
-        reads_per_s=round(counts.reads / watched, 2) if watched else 0.0,
-        store_bytes_per_s=round(counts.traffic_bytes / watched, 1) if watched else 0.0,
+        sent=dict(heard.sent),
+        inside=dict(heard.inside),
+        reads=heard.reads,
+        traffic_bytes=heard.traffic_bytes,
     )
 
 
-def _watch(store: Store | None, seconds: float) -> tuple[float, Counts]:
+def _watch(store: Store | None, seconds: float) -> tuple[float, Heard]:
     """For how long it was watched, and what it did meanwhile."""
     if store is None:
-        return 0.0, NOTHING
-    began, before = time.monotonic(), store.count()
-    time.sleep(seconds)
-    return time.monotonic() - began, store.count().since(before)
+        return 0.0, Heard()
+    began = time.monotonic()
+    with store.overhearing() as heard:
+        time.sleep(seconds)
+    return time.monotonic() - began, heard
 
 
 def _ask_until_told(process: "subprocess.Popen[str]", wanted: int) -> dict[str, Any]:

@@ -110,17 +110,31 @@ class Events(msgspec.Struct, tag="events", tag_field="kind"):
     delivered: int
     calls: int
     logged: int
-    scripts: int
-    commands: int  # of Redis, those inside scripts too
     errors: int
     error: str
     load: float
 
 
+class Commands(msgspec.Struct, tag="commands", tag_field="kind"):
+    """What Redis was sent, and what it ran inside scripts, by name, while so many events of one flow came into the log.
+
+    Overheard in a window of its own: overhearing takes time.
+    """
+
+    contender: str
+    flow: str
+    logged: int
+    sent: dict[str, int]
+    inside: dict[str, int]
+    errors: int
+    error: str
+
+
 class Idle(msgspec.Struct, tag="idle", tag_field="kind"):
     """Idle streams through one contender; `delivered` of `open` got the one notification that the backend then sent.
 
-    What Redis did was counted for `watched_seconds` after all were open, and before that notification.
+    What Redis was sent, and ran inside scripts, was overheard for `watched_seconds` after all were open, before that
+    notification.
     """
 
     contender: str
@@ -134,12 +148,13 @@ class Idle(msgspec.Struct, tag="idle", tag_field="kind"):
     workers: int = 1
     store_kb_per_stream: float = 0.0
     watched_seconds: float = 0.0
-    commands_per_s: float = 0.0
-    reads_per_s: float = 0.0
-    store_bytes_per_s: float = 0.0
+    sent: dict[str, int] = {}
+    inside: dict[str, int] = {}
+    reads: int = 0  # from sockets: one for all that came in together
+    traffic_bytes: int = 0  # both ways
 
 
-Row = Run | Calls | Events | Idle
+Row = Run | Calls | Events | Commands | Idle
 
 
 def encode_row(row: Row) -> str:
@@ -152,7 +167,7 @@ def read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
-            rows.append(msgspec.json.decode(line, type=Run | Calls | Events | Idle))
+            rows.append(msgspec.json.decode(line, type=Run | Calls | Events | Commands | Idle))
         except msgspec.DecodeError as error:
             raise ValueError(f"{path}:{number} is no line of a benchmark: {error}") from error
     return rows

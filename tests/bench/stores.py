@@ -1,90 +1,135 @@
-"""A real Redis for the gateway that is measured, and what Redis itself counts: commands, bytes, memory.
+"""A real Redis for the gateway that is measured: what it is sent, what it runs inside scripts, its traffic, its memory.
 
 It is a process of its own, on the load's CPU, without persistence: what a disk costs is not the gateway's doing. What this
-module asks of it is subtracted, so that the counts are the gateway's alone.
+module asks of it is left out of all counts.
 """
 
 import contextlib
 import re
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Final
 
 from tests.bench.programs import Missing, choose_cpus, pinned_to, run_folder
 from tests.redis.servers import HOST, make_server, running
 from tests.tools.install import redis_server
 
-
-class Counts(NamedTuple):
-    """What Redis has done since it started. Commands that ran inside scripts are counted, too."""
-
-    commands: Counter[str]
-    reads: int  # from a socket: one for all that came in together
-    traffic_bytes: int  # both ways
-
-    def since(self, before: Self) -> "Counts":
-        """What was done between two counts."""
-        grown = Counter({name: n - before.commands[name] for name, n in self.commands.items()})
-        return Counts(+grown, self.reads - before.reads, self.traffic_bytes - before.traffic_bytes)
-
-    @property
-    def scripts(self) -> int:
-        return self.commands["eval"] + self.commands["evalsha"]
+_MARK: Final = "enough"
 
 
-NOTHING = Counts(Counter(), 0, 0)
+@dataclass
+class Heard:
+    """What Redis was sent by others, what scripts then ran, by name; how often it read, and the bytes both ways."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    inside: Counter[str] = field(default_factory=Counter)
+    reads: int = 0
+    traffic_bytes: int = 0
 
 
-class Store:
-    """One running server, asked over one connection."""
+class Line:
+    """One connection, with a count of what went over it, in requests and in bytes."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"redis://{HOST}:{port}"
-        self._socket = socket.create_connection((HOST, port), timeout=20)
+    def __init__(self, port: int, patience_seconds: float | None = 20.0) -> None:
+        self._socket = socket.create_connection((HOST, port), patience_seconds)
         self._answers = self._socket.makefile("rb")
-        self._asked = self._traffic_bytes = 0
-        self.pid = int(self._ask("server")["process_id"])
+        self.name = "{}:{}".format(*self._socket.getsockname())
+        self.asked = self.traffic_bytes = 0
+
+    def send(self, question: str) -> None:
+        data = question.encode() + b"\r\n"
+        self._socket.sendall(data)
+        self.asked += 1
+        self.traffic_bytes += len(data)
+
+    def read_line(self) -> bytes:
+        line = self._answers.readline()
+        self.traffic_bytes += len(line)
+        return line
+
+    def ask(self, section: str) -> dict[str, str]:
+        """A section of INFO."""
+        self.send(f"INFO {section}")
+        size_bytes = int(self.read_line()[1:]) + 2
+        text = self._answers.read(size_bytes)
+        self.traffic_bytes += size_bytes
+        return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
 
     def close(self) -> None:
         self._answers.close()
         self._socket.close()
 
-    def count(self) -> Counts:
-        """The counts so far, less what was asked through here."""
-        mine = self._asked  # an INFO doesn't count itself
-        commands = Counter(
-            {name.removeprefix("cmdstat_"): _calls(it) for name, it in self._ask("commandstats").items()}
-        )
-        commands["info"] -= mine
-        mine, sent = self._asked, self._traffic_bytes
-        told = self._ask("stats")
-        traffic_bytes = int(told["total_net_input_bytes"]) + int(told["total_net_output_bytes"])
-        # Its own request has been read by then, and its own answer isn't written yet.
-        return Counts(
-            commands, int(told["total_reads_processed"]) - mine - 1, traffic_bytes - sent - len(_question("stats"))
-        )
+
+class Store:
+    """One running server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"redis://{HOST}:{port}"
+        self._line = Line(port)
+        self.pid = int(self._line.ask("server")["process_id"])
+
+    def close(self) -> None:
+        self._line.close()
 
     def used_bytes(self) -> int:
         """The memory that Redis has allocated."""
-        return int(self._ask("memory")["used_memory"])
+        return int(self._line.ask("memory")["used_memory"])
 
-    def _ask(self, section: str) -> dict[str, str]:
-        self._socket.sendall(_question(section))
-        head = self._answers.readline()
-        text = self._answers.read(int(head[1:]) + 2)
-        self._asked += 1
-        self._traffic_bytes += len(_question(section)) + len(head) + len(text)
-        return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+    def count_entries(self) -> int:
+        """How many entries have been added to streams since the server started."""
+        found = re.match(r"calls=(\d+)", self._line.ask("commandstats").get("cmdstat_xadd", ""))
+        return int(found[1]) if found else 0
 
+    @contextlib.contextmanager
+    def overhearing(self) -> Iterator[Heard]:
+        """What is filled with all that happens until the end of the block; complete behind it."""
+        heard, monitor = Heard(), Line(self.port, None)
+        monitor.send("MONITOR")
+        monitor.read_line()
+        listener = threading.Thread(target=self._listen, args=(monitor, heard))
+        listener.start()
+        reads, traffic_bytes = self._measure(monitor)
+        try:
+            yield heard
+        finally:
+            self._line.send(f"ECHO {_MARK}")
+            self._line.read_line()
+            self._line.read_line()
+            listener.join()
+            heard.reads, heard.traffic_bytes = (
+                after - before for after, before in zip(self._measure(monitor), (reads, traffic_bytes), strict=True)
+            )
+            monitor.close()
 
-def _question(section: str) -> bytes:
-    return f"INFO {section}\r\n".encode()
+    def _listen(self, monitor: Line, heard: Heard) -> None:
+        while line := monitor.read_line():
+            found = re.match(rb'\+[\d.]+ \[\d+ (\S+)\] "(\w+)"', line)
+            if found is None:
+                continue
+            who, name = found[1].decode(), found[2].decode().upper()
+            if who == self._line.name:
+                if name == "ECHO":
+                    return
+            elif who == "lua":
+                heard.inside[name] += 1
+            else:
+                heard.sent[name] += 1
 
+    def _measure(self, monitor: Line) -> tuple[int, int]:
+        """How often Redis has read and the bytes both ways, less our own.
 
-def _calls(stats: str) -> int:
-    found = re.match(r"calls=(\d+)", stats)
-    return int(found[1]) if found else 0
+        Its answer to this very question isn't in its count yet; the question is.
+        """
+        mine, had_bytes = self._line.asked + 1, self._line.traffic_bytes + len("INFO stats\r\n") + monitor.traffic_bytes
+        told = self._line.ask("stats")
+        return (
+            int(told["total_reads_processed"]) - mine,
+            int(told["total_net_input_bytes"]) + int(told["total_net_output_bytes"]) - had_bytes,
+        )
 
 
 def find_redis() -> str:

@@ -16,7 +16,7 @@ from tests.bench.cells import (
     rule,
     times,
 )
-from tests.bench.rows import ERAS, FLOWS, Events, Flow, Idle, Row
+from tests.bench.rows import ERAS, FLOWS, Commands, Events, Flow, Idle, Row
 
 DIRECT = "direct"
 
@@ -24,7 +24,8 @@ EVENTS_LEGEND = (
     "Long legacy calls of one progress notification after the other; every event was checked as it came: the next one, once. "
     "`gateway-1` keeps no log; `gateway-memory` and `gateway-redis` have each event in theirs before a client sees it, which was "
     "counted. One event at a time: the next leaves when the client has the last, on 16 streams. Redis runs without persistence, on "
-    "the CPU of load and backend. Commands are what the gateway sends; in brackets all that Redis runs, inside scripts too. "
+    "the CPU of load and backend. Commands are all that the gateway sends, from the first of a call to its end; in brackets what "
+    "Redis runs besides, inside its scripts. "
     "Latency: from the backend's sending an event to the client's having it; in brackets what is added to `direct`."
 )
 
@@ -38,6 +39,11 @@ def render_events(rows: Sequence[Row]) -> str:
         of = {name: [row for row in events if (row.flow, row.contender) == (flow.name, name)] for name in names}
         if any(of.values()):
             lines += [line([label, *cells]) for label, cells in _event_lines(flow, of)]
+            heard = {row.contender: row for row in rows if isinstance(row, Commands) and row.flow == flow.name}
+            if heard:
+                lines.append(
+                    line([f"{flow.title}: Redis commands per event", *(_commands(heard.get(name)) for name in of)])
+                )
             notes += [note for name, its in of.items() for note in note_errors(its, f"{name}, {flow.title}")]
     if not lines:
         return ""
@@ -55,9 +61,8 @@ def _event_lines(flow: Flow, of: Of) -> Iterator[tuple[str, list[str]]]:
     else:
         yield f"{flow.title}: events/s", _cells(of, lambda its: number(median(row.events_per_s for row in its)))
     yield f"{flow.title}: CPU µs per event (× nginx)", _cells(of, lambda its: _cpu(its, of))
-    if any(row.commands for its in of.values() for row in its):
+    if any(row.store_cpu_us for its in of.values() for row in its):
         yield f"{flow.title}: Redis CPU µs per event", _cells(of, _store_cpu)
-        yield f"{flow.title}: Redis commands per event", _cells(of, _commands)
 
 
 def _cells(of: Of, cell: Callable[[list[Events]], str]) -> list[str]:
@@ -73,15 +78,16 @@ def _cpu(its: list[Events], of: Of) -> str:
 
 
 def _store_cpu(its: list[Events]) -> str:
-    return number(median(row.store_cpu_us for row in its)) if its[0].commands else "–"
+    return number(median(row.store_cpu_us for row in its)) if its[0].store_cpu_us else "–"
 
 
-def _commands(its: list[Events]) -> str:
-    """Over all rounds: what is counted has no noise."""
-    logged, scripts, commands = (
-        sum(figures) for figures in zip(*((r.logged, r.scripts, r.commands) for r in its), strict=True)
-    )
-    return f"{scripts / logged:.2f} ({commands / logged:.1f})" if commands and logged else "–"
+def _commands(row: Commands | None) -> str:
+    if row is None or not row.logged:
+        return "–"
+    if row.errors:
+        return f"**✗ {row.error}**"
+    sent, inside = sum(row.sent.values()) / row.logged, sum(row.inside.values()) / row.logged
+    return f"{sent:.2f} ({inside:.1f})"
 
 
 def _latency(its: list[Events], of: Of, figure: Callable[[Events], float]) -> str:
@@ -132,7 +138,7 @@ def _store_memory(row: Idle | None) -> str:
 def _traffic(row: Idle | None) -> str:
     if row is None or not row.watched_seconds:
         return "–"
-    return (
-        f"{number(row.commands_per_s)} commands/s, {number(row.reads_per_s)} reads/s, "
-        f"{number(row.store_bytes_per_s)} B/s, over {row.watched_seconds:.0f} s"
-    )
+    seconds = row.watched_seconds
+    figures = (sum(row.sent.values()), row.reads, row.traffic_bytes)
+    commands, reads, traffic_bytes = (number(figure / seconds) for figure in figures)
+    return f"{commands} commands/s in {reads} reads/s, {traffic_bytes} B/s, over {seconds:.0f} s"
