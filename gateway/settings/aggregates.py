@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -15,6 +15,10 @@ MIN_NAME_LIMIT: Final = 24
 
 MAX_NAME_LIMIT: Final = 128
 """As long as the specification lets a tool's name be (2026-07-28, server/tools)."""
+
+_PREFIX_SCHEMA: Final[dict[str, Any]] = {
+    "anyOf": [{"type": "string", "pattern": f"^{PREFIX_PATTERN}$"}, {"type": "boolean"}]
+}
 
 BARE: Final = ""
 """A member's `prefix` where it is off."""
@@ -61,7 +65,7 @@ class MemberShape(Shape):
     """One backend of an aggregate."""
 
     name: str = Field(default="", description="The backend's.")
-    prefix: Annotated[str | None, BeforeValidator(read_prefix)] = Field(
+    prefix: Annotated[str | None, BeforeValidator(read_prefix), WithJsonSchema(_PREFIX_SCHEMA)] = Field(
         default=None,
         description="What its names begin with, before `__`; `off`: they are shown as they are. Default: the backend's name.",
         examples=["d", "off"],

@@ -3,16 +3,17 @@
 A check says nothing about what is already known to be wrong: those keys were cut off, and stand in `cut`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from gateway.policy.backends import Backend
-from gateway.policy.sites import compile_routes
+from gateway.policy.sites import spell_mount
+from gateway.settings import aggregates
+from gateway.settings.memberships import Memberships
 from gateway.settings.nodes import Node
 from gateway.settings.problems import Loc, Problem, problem_at
 from gateway.settings.quantities import encode_duration
 from gateway.settings.shapes import BackendShape, FileShape
 from gateway.settings.sites import mount_of
-from gateway.settings.values import check_mount, is_link_local, is_loopback
+from gateway.settings.values import check_aggregate_mount, check_mount, is_link_local, is_loopback
 
 
 class Checks:
@@ -27,6 +28,10 @@ class Checks:
         found = [*self.check_exposure(), *self.check_ports(), *self.check_redis(), *self.check_mounts()]
         for name, backend in self.shape.backends.items():
             found += self.check_backend(("backends", name), backend)
+        for name, aggregate in self.shape.aggregates.items():
+            loc: Loc = ("aggregates", name)
+            checked = Memberships(loc, aggregate, self.shape.backends, self.cut).run()
+            found += (self.problem((*loc, *key), message) for key, message in checked)
         return found
 
     def problem(self, loc: Loc, message: str) -> Problem:
@@ -65,25 +70,32 @@ class Checks:
             yield self.problem(("session_keys_file",), "stands beside `session_keys`: remove one of them")
 
     def check_mounts(self) -> Iterator[Problem]:
-        """Each path serves one backend. `/x` and `/x/mcp` are the same path: a mount serves both spellings."""
-        owners: dict[str, str] = {}
-        for name, shape in self.shape.backends.items():
-            if ("backends", name, "mount") in self.cut:
+        """Each path serves one backend or aggregate. `/x` and `/x/mcp` are the same path: a mount serves both spellings."""
+        owners: dict[str, Loc] = {}
+        for loc, mount, is_default in self.list_mounts():
+            check = check_mount if loc[0] == "backends" else check_aggregate_mount
+            if is_default and (said := _refuse_default(mount, check)):
+                yield self.problem((*loc, "mount"), f"{mount} {said}")
                 continue
-            loc: Loc = ("backends", name, "mount")
-            mount = mount_of(name, shape.mount)
-            if mount and shape.mount is None and (said := _refuse_default(mount)):
-                yield self.problem(loc, f"{mount} {said}")
-                continue
-            routes = compile_routes([Backend(name, (), mount=mount)])
-            taken = next((path for path in routes if path in owners), None)
+            paths = spell_mount(mount)
+            taken = next((path for path in paths if path in owners), None)
             if taken is None:
-                owners |= dict.fromkeys(routes, name)
+                owners |= dict.fromkeys(paths, loc)
                 continue
-            place = self.root.mapping["backends"].keys[owners[taken]]
-            yield self.problem(
-                loc, f"{taken} is served by `{owners[taken]}` already ({place}): give one another `mount:`"
-            )
+            owner = owners[taken]
+            place = self.root.mapping[str(owner[0])].keys[str(owner[1])]
+            said = f"{taken} is served by `{owner[1]}` already ({place}): give one another `mount:`"
+            yield self.problem((*loc, "mount"), said)
+
+    def list_mounts(self) -> Iterator[tuple[Loc, str, bool]]:
+        """Of each backend and aggregate that has one: its key, the mount, and whether that is made of its name."""
+        for name, backend in self.shape.backends.items():
+            mount = mount_of(name, backend.mount)
+            if mount and ("backends", name, "mount") not in self.cut:
+                yield ("backends", name), mount, backend.mount is None
+        for name, aggregate in self.shape.aggregates.items():
+            if ("aggregates", name, "mount") not in self.cut:
+                yield ("aggregates", name), aggregates.mount_of(name, aggregate), aggregate.mount is None
 
     def check_backend(self, loc: Loc, backend: BackendShape) -> Iterator[Problem]:
         if not backend.endpoints and (*loc, "endpoints") not in self.cut:
@@ -113,10 +125,10 @@ class Checks:
             yield self.problem((*loc, "ejection", "rest"), f"is longer than `max_rest`, which is {most}")
 
 
-def _refuse_default(mount: str) -> str:
-    """Why a backend's name can't be its mount, "" where it can."""
+def _refuse_default(mount: str, check: Callable[[str], str]) -> str:
+    """Why a name can't be the mount, "" where it can."""
     try:
-        check_mount(mount)
+        check(mount)
     except ValueError as error:
         return f"{error}; add a `mount:`"
     return ""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.policy.backends import Tls
+from gateway.policy.drains import Drain
 from gateway.settings.certificates import Certificates
 from gateway.settings.checks import Checks
 from gateway.settings.drafts import Draft
@@ -74,6 +75,7 @@ def _finish(draft: Draft, overrides: Mapping[str, object]) -> Settings:
             heartbeat_seconds=shape.streams.heartbeat,
             budget_bytes=shape.streams.budget,
             max_orphans=shape.streams.max_orphans,
+            drain=Drain(shape.drain.delay, shape.drain.grace),
             auth=shape.auth,
             session_keys=keys or (MaskedBytes(secrets.token_bytes(KEY_BYTES)),),
             session_keys_generated=not keys,

@@ -1,7 +1,7 @@
 """One tree out of many places: the file, what it includes, the environment, the command line; the later wins.
 
-An included file may hold `backends:` only (one file per team), and `x-…` keys for its anchors. What two files both
-define is refused, not merged: nobody could say which one wins.
+An included file may hold `backends:` and `aggregates:` only (one file per team), and `x-…` keys for its anchors. What two
+files both define is refused, not merged: nobody could say which one wins.
 """
 
 import difflib
@@ -19,7 +19,8 @@ from gateway.settings.problems import Loc, Place, Problem, problem_at
 from gateway.settings.sentences import describe
 from gateway.settings.shapes import FileShape
 
-_INCLUDED_KEYS: Final = frozenset({"backends", "aggregates"})  # aggregates are refused later, with their own sentence
+_INCLUDED_KEYS: Final = ("backends", "aggregates")
+_MAY_BE_EMPTY: Final = {(key,) for key in _INCLUDED_KEYS}
 _RIVALS: Final[dict[Loc, Loc]] = {("session_keys",): ("session_keys_file",), ("session_keys_file",): ("session_keys",)}
 
 
@@ -84,29 +85,29 @@ class Draft:
 
     def merge(self, included: Node) -> None:
         for key, place in included.keys.items():
-            if key not in _INCLUDED_KEYS:
-                hint = (
-                    "did you mean that?" if difflib.get_close_matches(key, ["backends"]) else "move it to the main file"
-                )
-                self.problems.append(problem_at(place, (key,), f"an included file may hold only `backends:`; {hint}"))
-        if "aggregates" in included.mapping and "aggregates" not in self.root.mapping:
-            self.root = graft(self.root, ("aggregates",), included.mapping["aggregates"])
-        backends = included.mapping.get("backends")
-        if backends is None or backends.value is None:
-            return
-        if not isinstance(backends.value, dict):
-            self.problems.append(problem_at(backends.place, ("backends",), "must be a mapping (`name:` lines)"))
-        for name, backend in backends.mapping.items():
-            self.add_backend(name, backend, backends.keys[name])
+            if key in _INCLUDED_KEYS:
+                self.add(key, included.mapping[key])
+            else:
+                near = difflib.get_close_matches(key, _INCLUDED_KEYS, 1)
+                hint = f"did you mean `{near[0]}:`?" if near else "move it to the main file"
+                said = f"an included file may hold only `backends:` and `aggregates:`; {hint}"
+                self.problems.append(problem_at(place, (key,), said))
 
-    def add_backend(self, name: str, backend: Node, place: Place) -> None:
-        mine = self.root.mapping.get("backends") or Node({}, place)
-        if name in mine.mapping:
-            said = f"this backend is defined in {mine.keys[name]} already: rename or remove one"
-            self.problems.append(problem_at(place, ("backends", name), said))
-        elif mine.value is None or isinstance(mine.value, dict):
-            merged = Node({**mine.mapping, name: backend}, mine.place, {**mine.keys, name: place})
-            self.root = graft(self.root, ("backends",), merged)
+    def add(self, key: str, brought: Node) -> None:
+        """The backends, or aggregates, of an included file beside those that are known."""
+        mine = self.root.mapping.get(key) or Node({}, brought.place)
+        if brought.value is None or not (mine.value is None or isinstance(mine.value, dict)):
+            return
+        if not isinstance(brought.value, dict):
+            self.problems.append(problem_at(brought.place, (key,), "must be a mapping (`name:` lines)"))
+        children, keys = dict(mine.mapping), dict(mine.keys)
+        for name, child in brought.mapping.items():
+            if name in children:
+                said = f"this {key[:-1]} is defined in {keys[name]} already: rename or remove one"
+                self.problems.append(problem_at(brought.keys[name], (key, name), said))
+            else:
+                children[name], keys[name] = child, brought.keys[name]
+        self.root = graft(self.root, (key,), Node(children, mine.place, keys))
 
     def overlay(self, overrides: Mapping[str, object]) -> None:
         """What the environment says, and over it what the command line says."""
@@ -135,10 +136,10 @@ class Draft:
                 self.root = Node({}, before.place)
 
     def cut_nulls(self, node: Node, loc: Loc) -> None:
-        """A key without a value is a forgotten one; only `backends:` may be empty, its entries commented out."""
+        """A key without a value is a forgotten one; only `backends:` and `aggregates:` may have all they hold commented out."""
         for key, child in node.mapping.items():
             path = (*loc, key)
-            if child.value is None and path != ("backends",):
+            if child.value is None and path not in _MAY_BE_EMPTY:
                 place = node.keys.get(key, child.place)
                 self.problems.append(problem_at(place, path, "has no value: give it one, or remove the key"))
                 self.cut_off(path)

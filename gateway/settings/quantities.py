@@ -29,12 +29,23 @@ _SIZE: Final = re.compile(f"({_NUMBER}) ?([a-z]*)")
 
 def parse_duration(value: object) -> float:
     """Seconds. Raises ValueError, with a sentence that doesn't quote the value, for anything but a duration."""
+    if not 0 < (seconds := _read_seconds(value)) <= MAX_SECONDS:
+        raise ValueError("must be a duration above 0 and of at most 366 days")
+    return float(seconds)
+
+
+def parse_wait(value: object) -> float:
+    """Seconds, which may be 0: that there is no wait. Raises ValueError as `parse_duration` does."""
+    if (seconds := _read_seconds(value)) > MAX_SECONDS:
+        raise ValueError("must be a duration of at most 366 days")
+    return float(seconds)
+
+
+def _read_seconds(value: object) -> Decimal:
     seconds = _sum_seconds(str(value)) if _is_written(value) else None
     if seconds is None:
         raise ValueError("must be a duration such as 250ms, 3s, 5m or 1h, or a number of seconds")
-    if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError("must be a duration above 0 and of at most 366 days")
-    return float(seconds)
+    return seconds
 
 
 def _is_written(value: object) -> bool:

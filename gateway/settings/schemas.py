@@ -26,7 +26,17 @@ _REFERENCES: Final[dict[str, Any]] = {
     ],
 }
 _ONE_OR_MORE: Final = frozenset(
-    {"include", "trusted_proxies", "allowed_hosts", "origins", "session_keys", "endpoints"}
+    {
+        "include",
+        "trusted_proxies",
+        "allowed_hosts",
+        "origins",
+        "session_keys",
+        "endpoints",
+        "tools",
+        "prompts",
+        "resources",
+    }
 )  # where a text, its items apart by commas, is a list too
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
 
@@ -37,11 +47,13 @@ def make_schema() -> dict[str, Any]:
     definitions = {name: _open(shape) for name, shape in made.pop("$defs").items()}
     definitions["Reference"] = _REFERENCES
     definitions["BackendShape"]["required"] = ["endpoints"]
-    backends = made["properties"]["backends"]
-    backends["propertyNames"] = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
     root = _open(made) | {"title": "MCP gateway configuration"}
-    root["properties"]["backends"]["type"] = ["object", "null"]
+    for named in (root["properties"]["backends"], root["properties"]["aggregates"]):
+        named["propertyNames"] = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
+        named["type"] = ["object", "null"]
     _describe_mount(definitions["BackendShape"]["properties"]["mount"])
+    _shorten(definitions["AggregateShape"]["properties"])
+    definitions["MemberShape"]["required"] = ["name"]
     root["patternProperties"] = {"^x-": {"description": "Ignored: a place for anchors."}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": definitions}
 
@@ -85,3 +97,19 @@ def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
 def _describe_mount(mount: dict[str, Any]) -> None:
     reserved = ", ".join(RESERVED_PATHS)
     mount["description"] += f" Not / or /mcp (kept for the aggregate), and not below {reserved}."
+
+
+def _shorten(aggregate: dict[str, Any]) -> None:
+    """The shorter forms that an aggregate's keys may have, and that the shapes never see."""
+    text: dict[str, Any] = {"type": "string"}
+    members = aggregate["backends"]
+    members["items"] = {"anyOf": [text, members["items"]]}
+    aggregate["backends"] = _or_else(members, text)
+    for key in ("allow", "deny"):
+        aggregate[key] = _or_else(aggregate[key], {"type": "array", "items": text}, text)
+
+
+def _or_else(value: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """The value's schema with other choices beside it; what is told of it stays outside."""
+    told = {key: value[key] for key in ("description", "examples", "default") if key in value}
+    return {**told, "anyOf": [{key: part for key, part in value.items() if key not in told}, *others]}

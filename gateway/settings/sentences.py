@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 
 from gateway.settings.problems import Loc
 
-_NOT_SERVED = "aggregates are not served by this version: remove it (each backend is reached at its own mount)"
 _OTHER_WORDS = {"url": "endpoints", "urls": "endpoints", "path": "mount", "bind": "host", "listen": "host"}
 _SENTENCES = {
     "string_type": "must be text: put it in quotes",
@@ -47,8 +46,6 @@ def describe(error: ErrorDetails, root: type[BaseModel], value: object, *, secre
 def describe_unknown(key: str, known: Iterable[str]) -> str:
     """The sentence for a key that nobody knows, with the nearest that is known."""
     known = sorted(known)
-    if key == "aggregates":
-        return _NOT_SERVED
     near = [word for word in (_OTHER_WORDS.get(key.lower()),) if word in known]
     if near := near or difflib.get_close_matches(key.lower(), known, 1, 0.6):
         return f"unknown key: did you mean `{near[0]}`?"

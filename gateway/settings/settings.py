@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.backends import Tls
+from gateway.policy.drains import Drain
 from gateway.policy.sites import Site
 from gateway.policy.streams import MAX_ORPHANS
 from gateway.settings.values import host_of, is_loopback
@@ -26,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True):
     heartbeat_seconds: float = HEARTBEAT_SECONDS  # of each worker, for the others
     budget_bytes: int | None = None  # for the logs of streams; None: what there is
     max_orphans: int = MAX_ORPHANS  # calls of each worker whose clients have left
+    drain: Drain = Drain()
     auth: Literal["none"] | None = None
     session_keys: tuple[bytes, ...] = ()  # the first seals, all open
     session_keys_generated: bool = False  # made at start, because none were given on loopback
@@ -45,6 +47,7 @@ _FIXED_AT_START = {
     "streams.heartbeat": "heartbeat_seconds",
     "streams.budget": "budget_bytes",
     "streams.max_orphans": "max_orphans",
+    "drain": "drain",
 }
 
 
@@ -57,6 +60,7 @@ def doubts(settings: Settings) -> Iterator[str]:
     """What is allowed, and probably not meant: a sentence each."""
     if not settings.site.backends:
         yield "there are no backends: every request will be answered with 404"
+    yield from _doubts_of_aggregates(settings.site)
     exposed = not is_loopback(settings.host)
     if exposed and settings.auth == "none":
         yield "auth is `none`: whoever reaches this gateway may call every tool behind it"
@@ -68,6 +72,14 @@ def doubts(settings: Settings) -> Iterator[str]:
         for url in backend.endpoints:
             if backend.headers and url.startswith("http://") and not is_loopback(host_of(url)):
                 yield f"backends.{backend.name}: its `headers` cross the network in the clear to {host_of(url)}"
+
+
+def _doubts_of_aggregates(site: Site) -> Iterator[str]:
+    for aggregate in site.aggregates.values():
+        other = {"legacy": "modern", "modern": "legacy"}.get(aggregate.era)
+        for member in aggregate.members:
+            if other is not None and site.backends[member.backend].era == other:
+                yield f"aggregates.{aggregate.name}: {member.backend} is never there, it speaks only {other} versions"
 
 
 def with_digest(settings: Settings) -> Settings:

@@ -4,32 +4,31 @@ JSON Schema is made too. What only several keys together can get wrong is told i
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.backends import Ejection, EraChoice, HealthCheck, Reexecute, Timeouts
+from gateway.policy.drains import Drain
 from gateway.policy.sites import Limits
 from gateway.policy.streams import MAX_ORPHANS, MEMORY_BUDGET_BYTES
 from gateway.settings import values
+from gateway.settings.aggregates import AggregateShape
+from gateway.settings.fields import Duration, Shape, Texts, duration_field
 from gateway.settings.quantities import (
     DURATION_PATTERN,
     SIZE_PATTERN,
-    encode_duration,
     encode_size,
-    parse_duration,
     parse_size,
+    parse_wait,
 )
 
-Duration = Annotated[
+Wait = Annotated[
     float,
-    BeforeValidator(parse_duration),
+    BeforeValidator(parse_wait),
     WithJsonSchema(
         {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": f"^({DURATION_PATTERN})$"},
-            ],
-            "examples": ["250ms", "3s", "5m", "1h", 2.5],
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^({DURATION_PATTERN})$"}],
+            "examples": ["0s", "5s", "30s"],
         }
     ),
 ]
@@ -45,7 +44,6 @@ Size = Annotated[
 ]
 Flag = Annotated[bool, BeforeValidator(values.refuse_numbers)]
 Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(values.refuse_flags)]
-Texts = Annotated[list[str], BeforeValidator(values.split_commas)]
 HttpUrl = WithJsonSchema({"type": "string", "pattern": "^https?://"})
 EndpointUrl = Annotated[str, AfterValidator(values.check_endpoint), HttpUrl]
 Mount = Annotated[
@@ -59,28 +57,19 @@ Network = Annotated[str, AfterValidator(values.check_network)]
 Origin = Annotated[str, AfterValidator(values.check_origin)]
 HostName = Annotated[str, AfterValidator(values.check_host_name)]
 BackendName = Annotated[str, AfterValidator(values.check_backend_name)]
-
-
-def _duration(seconds: float, description: str) -> Any:
-    return Field(default=seconds, description=f"{description} Default: {encode_duration(seconds)}.")
+AggregateName = Annotated[str, AfterValidator(values.check_aggregate_name)]
 
 
 def _size(size_bytes: int, description: str) -> Any:
     return Field(default=size_bytes, description=f"{description} Default: {encode_size(size_bytes)}.")
 
 
-class Shape(BaseModel):
-    """What all mappings of the file have in common: an unknown key is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
 class TimeoutsShape(Shape):
     """How long to wait for a backend."""
 
-    connect: Duration = _duration(Timeouts().connect_seconds, "To open a connection, TLS included.")
-    idle: Duration = _duration(Timeouts().idle_seconds, "Without a byte from the backend; progress resets it.")
-    total: Duration = _duration(Timeouts().total_seconds, "For a whole call; nothing resets it.")
+    connect: Duration = duration_field(Timeouts().connect_seconds, "To open a connection, TLS included.")
+    idle: Duration = duration_field(Timeouts().idle_seconds, "Without a byte from the backend; progress resets it.")
+    total: Duration = duration_field(Timeouts().total_seconds, "For a whole call; nothing resets it.")
 
 
 class LimitsShape(Shape):
@@ -89,13 +78,13 @@ class LimitsShape(Shape):
     body: Size = _size(Limits().body_bytes, "A client's request body; beyond it 413.")
     answer: Size = _size(Limits().answer_bytes, "One JSON answer of a backend.")
     event: Size = _size(Limits().event_bytes, "One SSE event of a backend.")
-    body_timeout: Duration = _duration(Limits().body_seconds, "For a client to send its body; beyond it 408.")
+    body_timeout: Duration = duration_field(Limits().body_seconds, "For a client to send its body; beyond it 408.")
 
 
 class StreamsShape(Shape):
     """Streams that outlive their replica; of effect where `redis` names a Redis."""
 
-    heartbeat: Annotated[Duration, AfterValidator(values.check_heartbeat)] = _duration(
+    heartbeat: Annotated[Duration, AfterValidator(values.check_heartbeat)] = duration_field(
         HEARTBEAT_SECONDS,
         "How long a replica may be silent before others doubt it; its streams are taken over after as long again.",
     )
@@ -117,9 +106,11 @@ class DrainShape(Shape):
     """How this replica ends when it is told to (SIGTERM)."""
 
     delay: Wait = duration_field(
+        Drain().delay_seconds,
         "How long it goes on as before, though unready, until no load balancer sends anything here any more.",
     )
     grace: Wait = duration_field(
+        Drain().grace_seconds, "From then on, for calls under way to end; what hasn't ended by then fails."
     )
 
 
@@ -166,8 +157,8 @@ class HealthCheckShape(Shape):
     path: Annotated[str, AfterValidator(values.check_path)] = Field(
         default=HealthCheck().path, description="Of the GET request; the endpoint's own path is not used."
     )
-    interval: Duration = _duration(HealthCheck().interval_seconds, "Between two checks.")
-    timeout: Duration = _duration(HealthCheck().timeout_seconds, "For one check.")
+    interval: Duration = duration_field(HealthCheck().interval_seconds, "Between two checks.")
+    timeout: Duration = duration_field(HealthCheck().timeout_seconds, "For one check.")
 
 
 class EjectionShape(Shape):
@@ -176,8 +167,8 @@ class EjectionShape(Shape):
     failures: Annotated[int, Field(ge=1), BeforeValidator(values.refuse_flags)] = Field(
         default=Ejection().failures, description="In a row."
     )
-    rest: Duration = _duration(Ejection().rest_seconds, "The first rest; doubled each time.")
-    max_rest: Duration = _duration(Ejection().max_rest_seconds, "The longest rest.")
+    rest: Duration = duration_field(Ejection().rest_seconds, "The first rest; doubled each time.")
+    max_rest: Duration = duration_field(Ejection().max_rest_seconds, "The longest rest.")
 
 
 class BackendTimeoutsShape(Shape):
@@ -205,7 +196,7 @@ class BackendShape(Shape):
     resolve: Literal["none", "dns"] = Field(
         default="none", description="`dns`: every address of the host is an endpoint of its own (a headless Service)."
     )
-    resolve_interval: Duration = _duration(5.0, "Between two look-ups with `resolve: dns`.")
+    resolve_interval: Duration = duration_field(5.0, "Between two look-ups with `resolve: dns`.")
     timeouts: BackendTimeoutsShape = BackendTimeoutsShape()
     tls: TlsShape = TlsShape()
     proxy: Annotated[str, AfterValidator(values.check_proxy)] | None = Field(
@@ -237,7 +228,9 @@ class FileShape(Shape):
     """The configuration of an MCP gateway."""
 
     include: Texts = Field(
-        default=[], description="Files with further `backends:`, relative to this one.", examples=["conf.d/*.yaml"]
+        default=[],
+        description="Files with further `backends:` and `aggregates:`, relative to this one.",
+        examples=["conf.d/*.yaml"],
     )
     public_url: Annotated[str, AfterValidator(values.check_public_url), HttpUrl] | None = Field(
         default=None,
@@ -266,6 +259,7 @@ class FileShape(Shape):
     timeouts: TimeoutsShape = TimeoutsShape()
     limits: LimitsShape = LimitsShape()
     streams: StreamsShape = StreamsShape()
+    drain: DrainShape = DrainShape()
     cors: CorsShape = CorsShape()
     allowed_hosts: Annotated[list[HostName], BeforeValidator(values.split_commas)] = Field(
         default=[],
@@ -281,4 +275,7 @@ class FileShape(Shape):
     session_keys_file: str | None = Field(default=None, description="A file with the ring, one key a line.")
     backends: Annotated[dict[BackendName, BackendShape], BeforeValidator(values.none_as_empty)] = Field(
         default={}, description="The MCP servers behind the gateway, by name."
+    )
+    aggregates: Annotated[dict[AggregateName, AggregateShape], BeforeValidator(values.none_as_empty)] = Field(
+        default={}, description="Several backends as one MCP server, by name."
     )

@@ -2,6 +2,7 @@
 
 from gateway.policy.backends import Address, Backend, Ejection, HealthCheck, Timeouts, Tls
 from gateway.policy.sites import Cors, Limits, Site, compile_routes
+from gateway.settings.aggregates import compile_aggregates
 from gateway.settings.masks import MaskedText, MaskedUrl
 from gateway.settings.shapes import BackendShape, FileShape, LimitsShape, TimeoutsShape
 from gateway.settings.values import host_of, is_loopback
@@ -15,9 +16,11 @@ def compile_site(shape: FileShape, tls: dict[str, Tls]) -> Site:
         name: compile_backend(name, backend, shape.timeouts, tls.get(name, Tls()))
         for name, backend in shape.backends.items()
     }
+    aggregates = compile_aggregates(shape.aggregates, shape.backends)
     return Site(
         backends=backends,
-        routes=compile_routes(backends.values()),
+        routes=compile_routes(backends.values(), aggregates.values()),
+        aggregates=aggregates,
         public_url=shape.public_url,
         hosts=compile_hosts(shape),
         cors=Cors(origins=frozenset(shape.cors.origins)),

@@ -50,6 +50,19 @@ def test_a_backend_in_two_files_is_refused_with_both_places(tmp_path: Path) -> N
     assert found.message == f"this backend is defined in {tmp_path}/conf.d/a.yaml:2:3 already: rename or remove one"
 
 
+def test_an_included_aggregate_may_name_any_backend_and_stands_in_one_file(tmp_path: Path) -> None:
+    write(tmp_path, f"{team('a')}aggregates:\n  both: {{backends: [a, own]}}\n", "conf.d/a.yaml")
+    site = read(tmp_path, f"include: conf.d/*.yaml\n{team('own')}aggregates: {{all: {{mount: /}}}}\n").site
+    assert [[m.backend for m in aggregate.members] for aggregate in site.aggregates.values()] == [
+        ["own", "a"],
+        ["a", "own"],
+    ]
+    write(tmp_path, "aggregates:\n  both: {}\n", "conf.d/b.yaml")
+    (found,) = mistakes(tmp_path, f"include: conf.d/*.yaml\n{team('own')}")
+    assert (found.file, found.line, found.key) == ("conf.d/b.yaml", 2, "aggregates.both")
+    assert found.message == f"this aggregate is defined in {tmp_path}/conf.d/a.yaml:4:3 already: rename or remove one"
+
+
 def test_a_mount_in_two_files_is_refused_with_both_places(tmp_path: Path) -> None:
     write(tmp_path, team("a", "/x"), "conf.d/a.yaml")
     write(tmp_path, team("b", "/x"), "conf.d/b.yaml")
@@ -61,16 +74,21 @@ def test_a_mount_in_two_files_is_refused_with_both_places(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("redis: memory\n", "redis", "an included file may hold only `backends:`; move it to the main file"),
-        ("backend: {}\n", "backend", "an included file may hold only `backends:`; did you mean that?"),
+        (
+            "redis: memory\n",
+            "redis",
+            "an included file may hold only `backends:` and `aggregates:`; move it to the main",
+        ),
+        ("backend: {}\n", "backend", "`backends:` and `aggregates:`; did you mean `backends:`?"),
+        ("aggregate: {}\n", "aggregate", "`backends:` and `aggregates:`; did you mean `aggregates:`?"),
         ("include: more.yaml\n", "include", "may hold only `backends:`"),
-        ("aggregates: {}\n", "aggregates", "aggregates are not served by this version"),
+        ("aggregates: [a]\n", "aggregates", "must be a mapping"),
         ("backends: [a]\n", "backends", "must be a mapping"),
         ("[a]\n", "", "the file must be a mapping"),
         ("a: b: c\n", "", "this is not YAML"),
     ],
 )
-def test_an_included_file_holds_backends_only(tmp_path: Path, text: str, key: str, message: str) -> None:
+def test_an_included_file_holds_backends_and_aggregates_only(tmp_path: Path, text: str, key: str, message: str) -> None:
     write(tmp_path, text, "conf.d/a.yaml")
     (found,) = mistakes(tmp_path, "include: conf.d/*.yaml")
     assert (found.file, found.line, found.key) == ("conf.d/a.yaml", 1, key)

@@ -36,7 +36,6 @@ MISTAKES = {
     "an unknown nested key": (f"{B}    timeouts: {{conect: 3s}}\n", 4, "backends.echo.timeouts.conect", "`connect`"),
     "a key far from any": (f"{ECHO}log: {{zzz: 1}}\n", 2, "log.zzz", "known here are format, level"),
     "another word for a key": ("backends:\n  a:\n    url: http://x\n", 3, "backends.a.url", "did you mean `endpoints`?"),
-    "aggregates": (f"{ECHO}aggregates: {{}}\n", 2, "aggregates", "aggregates are not served by this version"),
     "a key without value": (f"{ECHO}redis:\n", 2, "redis", "has no value: give it one, or remove the key"),
     "a backend's name": ("backends: {Echo: {endpoints: [http://x]}}\n", 1, "backends.Echo", "a backend's name begins"),
     # types

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.settings.quantities import encode_duration, encode_size, parse_duration, parse_size
+from gateway.settings.quantities import encode_duration, encode_size, parse_duration, parse_size, parse_wait
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,17 @@ def test_a_duration_is_seconds(text: object, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="must be a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5s", 5.0), ("0s", 0.0), ("0", 0.0), (0, 0.0), ("250ms", 0.25)])
+def test_a_wait_may_be_none_at_all(text: object, seconds: float) -> None:
+    assert parse_wait(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1s", -1, True, None, [], "9999d"])
+def test_what_is_no_wait_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="must be a duration"):
+        parse_wait(text)
 
 
 @pytest.mark.parametrize(

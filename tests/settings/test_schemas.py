@@ -12,10 +12,13 @@ import pytest
 import trustme
 import yaml
 
+from gateway.policy.aggregates import Aggregate, Globs, Member
+from gateway.settings.aggregates import AggregateShape, GlobsShape, MemberShape
 from gateway.settings.configurations import load
+from gateway.settings.fields import Shape
 from gateway.settings.schemas import PUBLISHED, encode_schema, make_schema
 from gateway.settings.sentences import is_shape, unwrap
-from gateway.settings.shapes import BackendShape, FileShape, Shape
+from gateway.settings.shapes import BackendShape, FileShape
 from tests.settings.files import ECHO, KEY, OTHER_KEY, mistakes, read
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "gateway.example.yaml"
@@ -54,6 +57,11 @@ def test_it_is_a_schema() -> None:
         "backends:",
         "backends: {a: {endpoints: http://b, mount: none}}",
         "backends: {a: {endpoints: ['${URL}'], headers: {x: {file: token}}, health_check: {}}}",
+        "aggregates:",
+        "aggregates: {all: {mount: /, backends: all}, two: {}}",
+        "aggregates: {a: {backends: [echo, {name: b, prefix: off}, {name: c, prefix: false}, {name: '${D}', prefix: d_1}]}}",
+        "aggregates: {a: {backends: 'b, c', allow: '*', deny: [x, y], name_limit: 64, era: modern, deadline: 1s}}",
+        "aggregates: {a: {allow: {tools: [x], resources: '${GLOBS}'}, mount: /a/}}",
         "x-anything: {a: 1}",
     ],
 )
@@ -65,7 +73,17 @@ def test_it_accepts_what_the_gateway_accepts(text: str) -> None:
     "text",
     [
         "prot: 1",
-        "aggregates: {}",
+        "aggregates: [a]",
+        "aggregates: {A: {}}",
+        "aggregates: {a: {mount: none}}",
+        "aggregates: {a: {backends: [{prefix: b}]}}",
+        "aggregates: {a: {backends: {b: c}}}",
+        "aggregates: {a: {backends: [{name: b, prefix: b__c}]}}",
+        "aggregates: {a: {backends: [{name: b, prefix: 7}]}}",
+        "aggregates: {a: {allow: [1]}}",
+        "aggregates: {a: {deny: {tool: [x]}}}",
+        "aggregates: {a: {name_limit: 8}}",
+        "aggregates: {a: {era: dual}}",
         "port: -1",
         "port: http",
         "auth: basic",
@@ -96,7 +114,9 @@ def keys_of(shape: type[Shape]) -> Iterator[tuple[type[Shape], str]]:
             yield from keys_of(inner)
 
 
-ALL_KEYS = [*keys_of(FileShape), *keys_of(BackendShape)]
+ALL_KEYS = [
+    *(key for shape in (FileShape, BackendShape, AggregateShape, MemberShape, GlobsShape) for key in keys_of(shape))
+]
 
 
 @pytest.mark.parametrize(("shape", "key"), ALL_KEYS, ids=[f"{shape.__name__}.{key}" for shape, key in ALL_KEYS])
@@ -128,7 +148,24 @@ def test_the_example_is_a_configuration_without_mistakes(example: Path) -> None:
     told = load(example, SECRETS)
     assert list(told.site.backends) == ["echo", "math", "weather"]
     assert told.site.backends["math"].timeouts.idle_seconds == 900.0
-    assert told.site.routes["/team/weather/mcp"].headers == (("authorization", "Bearer t"), ("x-api-key", "k"))
+    assert told.site.backends["weather"].headers == (("authorization", "Bearer t"), ("x-api-key", "k"))
+    assert told.site.routes["/team/weather/mcp"] is told.site.backends["weather"]
+    assert told.site.routes["/mcp"] is told.site.aggregates["all"]
+    assert told.site.aggregates["all"].members == (
+        Member("echo", "echo"),
+        Member("math", "math"),
+        Member("weather", "weather"),
+    )
+    assert told.site.aggregates["support"] == Aggregate(
+        name="support",
+        mount="/support",
+        members=(Member("echo", "echo"), Member("math", "math", is_bare=True), Member("weather", "w")),
+        allow=Globs(("echo__*", "math__*", "weather__get_*"), ("*",), ("weather__*",)),
+        deny=Globs(("*__delete_*",), ("*__delete_*",), ("*__delete_*",)),
+        name_limit=48,
+        era="auto",
+        deadline_seconds=3.0,
+    )
     assert accepts(EXAMPLE.read_text())
 
 
@@ -138,4 +175,6 @@ def test_the_example_says_the_defaults_where_it_claims_to(example: Path) -> None
     assert told.limits == least.limits
     assert told.backends["echo"].timeouts == least.backends["echo"].timeouts
     assert told.backends["weather"].ejection == least.backends["echo"].ejection
+    assert told.aggregates["support"].name_limit == Aggregate("", "", ()).name_limit
+    assert told.aggregates["support"].deadline_seconds == Aggregate("", "", ()).deadline_seconds
     assert told.backends["weather"].max_connections == least.backends["echo"].max_connections

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.policy import backends, sites
+from gateway.policy.drains import Drain
 from gateway.settings.configurations import from_mapping, load
 from gateway.settings.problems import ConfigurationInvalid
 from gateway.settings.settings import Settings, doubts, restart_needed
@@ -187,6 +188,12 @@ def test_the_digest_changes_with_what_is_told(tmp_path: Path, text: str) -> None
     assert read(tmp_path, text).site.digest not in others
 
 
+def test_how_a_replica_ends_is_as_told_and_gives_load_balancers_time_where_it_is_not(tmp_path: Path) -> None:
+    assert read(tmp_path, ECHO).drain == Drain(delay_seconds=5.0, grace_seconds=30.0)
+    told = read(tmp_path, f"{ECHO}drain: {{delay: 0s, grace: 1m}}\n")
+    assert told.drain == Drain(delay_seconds=0.0, grace_seconds=60.0)
+
+
 def test_settings_are_frozen(tmp_path: Path) -> None:
     told: Any = read(tmp_path, ECHO)
     with pytest.raises(AttributeError):
@@ -199,6 +206,7 @@ def test_what_a_running_gateway_cannot_take_over_is_named(tmp_path: Path) -> Non
     assert restart_needed(old, new) == ("port", "workers", "admin.port", "log.format")
     assert restart_needed(old, msgspec.structs.replace(old, log_level="debug")) == ()
     assert restart_needed(old, msgspec.structs.replace(old, redis="redis://a")) == ("redis",)
+    assert restart_needed(old, msgspec.structs.replace(old, drain=Drain(0.0))) == ("drain",)
 
 
 def test_a_mapping_is_taken_literally_and_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
