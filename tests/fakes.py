@@ -191,9 +191,13 @@ class Sent(msgspec.Struct):
 
 
 class FakeUpstream:
-    """`Upstream`: gives the scripted answers in turn. `pending` is what it waits for before the answer's head comes."""
+    """`Upstream`: gives the scripted answers in turn. `pending` is what it waits for before the answer's head comes.
+
+    Where `respond` is set, it makes the answers: of several backends that are asked at once each gives its own.
+    """
 
     def __init__(self) -> None:
+        self.respond: Callable[[Sent], FakeAnswer | Exception] | None = None
         self.answers: deque[FakeAnswer | Exception] = deque()
         self.answered: list[FakeAnswer] = []
         self.sent: list[Sent] = []
@@ -212,8 +216,11 @@ class FakeUpstream:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        assert self.answers, "the gateway sent a request that the test has no answer for"
-        answer = self.answers.popleft()
+        if self.respond is not None:
+            answer = self.respond(self.sent[-1])
+        else:
+            assert self.answers, "the gateway sent a request that the test has no answer for"
+            answer = self.answers.popleft()
         if isinstance(answer, Exception):
             raise answer
         self.answered.append(answer)
@@ -277,6 +284,8 @@ class FakeTelemetry:
         self.stream_counts: Counter[str] = Counter()
         self.turns: list[StreamTurn] = []
         self.healed: list[str] = []
+        self.left_out: list[tuple[str, str, str]] = []
+        self.collided: list[tuple[str, str, tuple[str, ...]]] = []
         self.cached: list[tuple[str, CacheOutcome]] = []
         self.cache_size = (0, 0)
 
@@ -300,6 +309,12 @@ class FakeTelemetry:
 
     def stream_events(self, done: Literal["appended", "replayed"], events: int) -> None:
         self.stream_counts[done] += events
+
+    def member_left_out(self, aggregate: str, backend: str, reason: str, detail: str) -> None:
+        self.left_out.append((aggregate, backend, reason))
+
+    def names_collided(self, aggregate: str, kind: str, names: Sequence[str]) -> None:
+        self.collided.append((aggregate, kind, tuple(names)))
 
     def session_healed(self, backend: str) -> None:
         self.healed.append(backend)

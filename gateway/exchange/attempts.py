@@ -48,8 +48,12 @@ def is_standing(intent: Intent) -> bool:
 def request_headers(exchange: Exchange, backend: Backend) -> h.Headers:
     """The upstream request's headers, but for those that belong to its connection."""
     inbound, session, proxies = exchange.inbound, exchange.session, exchange.site.trusted_proxies
+    headers = inbound.headers
+    if session is not None and session.client_version != session.version:
+        version = session.version.encode("latin-1")
+        headers = [(name, version if name == h.VERSION else value) for name, value in headers]
     return upstream_headers(
-        inbound.headers,
+        headers,
         exchange.index,
         backend,
         peer=inbound.peer,

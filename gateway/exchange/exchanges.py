@@ -10,6 +10,10 @@ from gateway.exchange.healers import Healer
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
+from gateway.exchange.turns import Turns
+from gateway.exchange.views import View
+from gateway.policy.backends import Backend
+from gateway.policy.listings import Listings
 from gateway.policy.sites import Site
 from gateway.ports import (
     Client,
@@ -27,6 +31,7 @@ from gateway.ports import (
 from gateway.protocol import headers as h
 from gateway.protocol.errors import encode_error
 from gateway.protocol.outcomes import Ended, Outcome
+from gateway.protocol.results import ServerInfo
 from gateway.protocol.sessions import Session
 
 
@@ -48,7 +53,10 @@ class Gateway(msgspec.Struct):
     log: EventLog | None = None  # None: no stream outlives its connection
     marks: Marks | None = None
     owners: Owners | None = None
+    turns: Turns | None = None  # of standing streams; there with the three before it
     healer: Healer | None = None  # None: a session that its backend forgot is gone
+    listings: Listings = msgspec.field(default_factory=Listings)
+    server: ServerInfo = ServerInfo("mcp-stateless-gateway", "unknown")  # what an aggregate calls itself
 
 
 class Exchange(msgspec.Struct):
@@ -66,6 +74,8 @@ class Exchange(msgspec.Struct):
     rpc_id: int | str | None = None  # of the JSON-RPC request, once it is known and there is but one
     session: Session | None = None
     token: str = ""  # the session's
+    view: View | None = None  # through which the client sees the backend; None: it called the backend's own mount
+    meta: bytes = b""  # `params._meta` of a modern request: it goes with what the gateway asks on its behalf
     flight: Flight | None = None  # where the answer may be kept, or others wait for it
     is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
 
@@ -77,8 +87,8 @@ def begin(gateway: Gateway, inbound: Inbound, client: Client) -> Exchange:
     request_id = h.request_id_of(index) or trace
     traceparent = h.traceparent_of(index) or f"00-{trace}-{trace[:16]}-00".encode()
     record = Record(request_id, inbound.method, inbound.path, gateway.clock())
-    if (backend := gateway.site.routes.get(inbound.path)) is not None:
-        record.mount, record.backend = backend.mount or "", backend.name
+    if (place := gateway.site.routes.get(inbound.path)) is not None:
+        record.mount, record.backend = place.mount or "", place.name if isinstance(place, Backend) else ""
     if gateway.telemetry.tells_steps:
         gateway.telemetry.step(record, "receive", method=inbound.method, path=inbound.path, headers=inbound.headers)
     reply_headers: h.Headers = [(h.REQUEST_ID, request_id.encode("ascii"))]

@@ -82,7 +82,7 @@ MAX_NAME_CHARACTERS: Final = 64
 
 def _session_of(backend: Backend, call: Call, version: str, body: bytes, principal: str) -> Session:
     upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
-    params = _params_of(body)
+    params = read_params(body)
     return Session(
         mount=backend.mount or "",
         address=call.endpoint.address if upstream_id else "",
@@ -90,11 +90,11 @@ def _session_of(backend: Backend, call: Call, version: str, body: bytes, princip
         principal=principal,
         version=version,
         params=params if len(params) <= MAX_PARAMS_BYTES else b"",
-        client_name=_name_client(params),
+        client_name=name_client(params),
     )
 
 
-def _params_of(body: bytes) -> bytes:
+def read_params(body: bytes) -> bytes:
     """The `params` as they stand; empty where only a lenient decoder reads the body (half a surrogate, deep nesting)."""
     try:
         return bytes(msgspec.json.decode(body, type=_Initialize).params)
@@ -102,7 +102,8 @@ def _params_of(body: bytes) -> bytes:
         return b""
 
 
-def _name_client(params: bytes) -> str:
+def name_client(params: bytes) -> str:
+    """What the client calls itself in its `initialize`, "" where it doesn't say."""
     try:
         name = msgspec.json.decode(params, type=_Params).client_info.name
     except (msgspec.MsgspecError, RecursionError):

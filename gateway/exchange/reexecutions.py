@@ -16,6 +16,7 @@ from gateway.exchange.exchanges import Gateway
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.reopens import find_endpoint, seconds_left, session_headers
 from gateway.exchange.responses import read_response
+from gateway.exchange.views import find_view, view
 from gateway.policy.backends import Backend, Endpoint, Timeouts
 from gateway.policy.streams import Facts, Hold, LogAway
 from gateway.ports import Answer, EventLog, Headers, StreamTurn
@@ -142,7 +143,8 @@ class Reexecution:
         except BaseException:
             call.end(Outcome.BROKEN)
             raise
-        return call.pass_on(answer)
+        through = find_view(self._gateway.site, self._facts.mount, self._facts.backend)
+        return view(through, call.pass_on(answer), self._gateway.site.limits.event_bytes)
 
     async def _translate(self, answer: Answer, repetition: Repetition) -> Answer:
         limits, media_type = self._gateway.site.limits, h.media_type(answer.headers)

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.exchange.calls import Call, open_call
 from gateway.exchange.exchanges import Gateway
+from gateway.exchange.views import find_view, view
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.forwarding import configured_headers
 from gateway.policy.streams import Facts
@@ -51,7 +52,7 @@ async def reopen(gateway: Gateway, facts: Facts, cursor: bytes, request_id: str)
     call = await open_call(gateway.upstream, gateway.endpoints, backend, endpoint, b"GET", headers, b"", timeouts)
     answer = call.answer
     if answer.status == 200 and h.media_type(answer.headers) == h.SSE:
-        return call
+        return view(find_view(gateway.site, facts.mount, facts.backend), call, gateway.site.limits.event_bytes)
     call.end(Outcome.BACKEND_REFUSED)
     if answer.status >= 500 or answer.status == 409:  # it may have to notice first that the connection before is gone
         raise Failed(Outcome.UNREACHABLE, "the server can't resume now")

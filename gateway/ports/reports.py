@@ -1,6 +1,6 @@
 """What is told of exchanges and streams, and to whom: logs and metrics behind one port."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -85,6 +85,12 @@ class Telemetry(Protocol):
 
     def cache_sized(self, entries: int, size_bytes: int) -> None:
         """So much is kept from now on."""
+
+    def member_left_out(self, aggregate: str, backend: str, reason: str, detail: str) -> None:
+        """An aggregate answered without that backend, and why."""
+
+    def names_collided(self, aggregate: str, kind: str, names: Sequence[str]) -> None:
+        """These names are had by two members of an aggregate: each is shown under its prefix."""
 
     def exception(self, record: Record, error: BaseException) -> None:
         """A bug of ours: logged with its trace, never shown to a client."""

@@ -34,6 +34,8 @@ class Outcome(StrEnum):
     TOO_LARGE = "too_large"
     BODY_TIMEOUT = "body_timeout"
     UNKNOWN_SESSION = "unknown_session"
+    UNKNOWN_NAME = "unknown_name"  # no member of an aggregate has it, or none that may be seen
+    UNKNOWN_METHOD = "unknown_method"
 
     # the policy says no: `Denied`
     HOST_DENIED = "host_denied"
@@ -88,6 +90,9 @@ STATUS: Final[dict[Outcome, Verdict]] = {
     Outcome.TOO_LARGE: Verdict(413, INVALID_REQUEST),
     Outcome.BODY_TIMEOUT: Verdict(408, INVALID_REQUEST),
     Outcome.UNKNOWN_SESSION: Verdict(404, INVALID_REQUEST),
+    # 200: an SDK's legacy client takes any 4xx for the end of its session.
+    Outcome.UNKNOWN_NAME: Verdict(200, INVALID_PARAMS),
+    Outcome.UNKNOWN_METHOD: Verdict(200, METHOD_NOT_FOUND),
     Outcome.HOST_DENIED: Verdict(421, INVALID_REQUEST),
     Outcome.ORIGIN_DENIED: Verdict(403, INVALID_REQUEST),
     Outcome.UNREACHABLE: Verdict(503, INTERNAL_ERROR),
@@ -111,7 +116,7 @@ class Ended(Exception):
     """An exchange that ended before, or instead of, the backend's own answer.
 
     `message` is for the client's user and must say what is wrong and how to mend it, without internal addresses.
-    `data` is merged into the JSON-RPC error's `data`. `code` overrides the table's JSON-RPC code.
+    `data` is merged into the JSON-RPC error's `data`. `code` and `status` override the table's.
     """
 
     def __init__(
@@ -121,6 +126,7 @@ class Ended(Exception):
         *,
         data: dict[str, Any] | None = None,
         code: int | None = None,
+        status: int | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         super().__init__(message)
@@ -128,12 +134,9 @@ class Ended(Exception):
         self.message = message
         self.data = data
         self.code = STATUS[outcome].code if code is None else code
+        self.http_status = STATUS[outcome].http_status if status is None else status
         self.headers = headers
         self.request_id: int | str | None = None  # of the JSON-RPC request that this answers, once it is known
-
-    @property
-    def http_status(self) -> int:
-        return STATUS[self.outcome].http_status
 
 
 class Rejected(Ended):

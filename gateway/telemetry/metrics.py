@@ -80,6 +80,7 @@ class Metrics:
         self._digest = ""
         self._define_exchanges()
         self._define_backends()
+        self._define_aggregates()
         self._define_caches()
         self._define_streams()
         self._define_replica(version)
@@ -112,6 +113,18 @@ class Metrics:
             "Endpoints in that state, as the worker that has most of them sees it.",
             ("backend", "state"),
             "livemax",
+        )
+
+    def _define_aggregates(self) -> None:
+        self._left_out = self._counters(
+            "mcp_gateway_left_out_members",
+            "Answers of an aggregate that were made without one of its backends.",
+            ("aggregate", "backend", "reason"),
+        )
+        self._collisions = self._counters(
+            "mcp_gateway_name_collisions",
+            "Names in lists of an aggregate that two backends have.",
+            ("aggregate", "kind"),
         )
 
     def _define_caches(self) -> None:
@@ -224,6 +237,14 @@ class Metrics:
     def count_healing(self, backend: str) -> None:
         """A session that its backend forgot was begun anew."""
         self._healings[(backend,)].inc()
+
+    def count_left_out(self, aggregate: str, backend: str, reason: str) -> None:
+        """An aggregate answered without that backend."""
+        self._left_out[aggregate, backend, reason].inc()
+
+    def count_collisions(self, aggregate: str, kind: str, names: int) -> None:
+        """So many names of one list are had by two backends."""
+        self._collisions[aggregate, kind].inc(names)
 
     def count_cache(self, backend: str, outcome: CacheOutcome) -> None:
         """What the cache had for a question to that backend."""

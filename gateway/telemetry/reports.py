@@ -6,13 +6,16 @@ Times in a record are seconds of `clock`. `time.monotonic` fits asyncio's loop a
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.policy.backends import Address
 from gateway.policy.caches import CacheOutcome
 from gateway.ports import Record, StreamTurn
 from gateway.telemetry.logs import Level, Logs
 from gateway.telemetry.metrics import Metrics
+
+SHOWN_NAMES: Final = 20
+"""Of names that collided, in one line of the log."""
 
 
 class Telemetry:
@@ -23,6 +26,7 @@ class Telemetry:
         self._metrics = metrics
         self._clock = clock
         self.tells_steps = logs.debugging
+        self._collided: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def begin(self, record: Record) -> None:
         """An exchange is in flight, at the record's mount."""
@@ -68,6 +72,19 @@ class Telemetry:
     def cache_sized(self, entries: int, size_bytes: int) -> None:
         """So much is kept from now on."""
         self._metrics.show_cache(entries, size_bytes)
+
+    def member_left_out(self, aggregate: str, backend: str, reason: str, detail: str) -> None:
+        """An aggregate answered without that backend, and why."""
+        self._metrics.count_left_out(aggregate, backend, reason)
+        self._logs.tell("warning", "member left out", aggregate=aggregate, backend=backend, reason=reason, detail=detail)
+
+    def names_collided(self, aggregate: str, kind: str, names: Sequence[str]) -> None:
+        """These names are had by two members of an aggregate: each is shown under its prefix. Logged when that is news."""
+        self._metrics.count_collisions(aggregate, kind, len(names))
+        if self._collided.get((aggregate, kind)) != tuple(names):
+            self._collided[aggregate, kind] = tuple(names)
+            shown = list(names[:SHOWN_NAMES])
+            self._logs.tell("warning", "names collided", aggregate=aggregate, kind=kind, count=len(names), names=shown)
 
     def asked(self, command: str, seconds: float) -> None:
         """Redis answered a command, or a script of that name."""
@@ -123,10 +140,6 @@ class Telemetry:
     def worker_started(self, worker: str) -> None:
         """This worker serves from now on."""
         self._logs.tell("info", "worker started", worker=worker)
-
-    def draining_started(self) -> None:
-        """This worker takes no new exchanges and ends those that it has."""
-        self._logs.tell("info", "draining")
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """The page of metrics for a scraper that sent this `Accept`, and its content type."""

@@ -1,0 +1,95 @@
+"""What members list, asked of all of them at once and page by page."""
+
+from typing import Final
+
+import msgspec
+
+from gateway.aggregates.questions import Refused, ask, ask_all
+from gateway.exchange.exchanges import Exchange
+from gateway.policy.aggregates import Aggregate
+from gateway.policy.backends import Backend
+from gateway.policy.catalogues import merge_lists
+from gateway.policy.listings import Key, LeftOut, Listed, Listing
+from gateway.protocol.catalogues import LIST_METHODS, Item, Kind, ListPage, parse_page
+from gateway.protocol.outcomes import METHOD_NOT_FOUND, Failed, Outcome
+from gateway.protocol.results import Freshness, Malformed, merge_freshness
+
+MAX_ITEMS: Final = 10_000
+"""Of one member's list. A longer one is cut, and its backend named."""
+
+MAX_PAGES: Final = 200
+
+METHODS: Final = {kind: method for method, kind in LIST_METHODS.items()}
+
+
+def key_of(exchange: Exchange, aggregate: Aggregate, kind: Kind) -> Key:
+    """Under what the exchange's view of a list is remembered: a legacy session's own, or that of all modern clients."""
+    return f"{aggregate.name} {exchange.site.digest}", exchange.token, kind
+
+
+async def find_listing(exchange: Exchange, aggregate: Aggregate, kind: Kind, shown: str) -> Listing:
+    """A list to look the name up in."""
+    gateway = exchange.gateway
+    found = gateway.listings.find(key_of(exchange, aggregate, kind), shown, gateway.clock())
+    return found or await load_listing(exchange, aggregate, kind)
+
+
+async def load_listing(exchange: Exchange, aggregate: Aggregate, kind: Kind) -> Listing:
+    """The list as members have it now."""
+    gateway = exchange.gateway
+    asked = gateway.clock()
+
+    async def list_one(copy: Exchange, backend: Backend) -> Listed:
+        return await list_member(copy, backend, kind)
+
+    given, left_out = await ask_all(exchange, aggregate, aggregate.members, list_one)
+    members = [member for member in aggregate.members if member.backend in given]
+    catalogue = merge_lists(aggregate, kind, [(member, given[member.backend].items) for member in members])
+    if catalogue.doubled:
+        gateway.telemetry.names_collided(aggregate.name, kind, sorted(catalogue.doubled))
+    cut = {backend: LeftOut("cut_short", "its list is too long") for backend, one in given.items() if one.is_cut}
+    freshness = merge_freshness(one.freshness for one in given.values() if one.items)
+    listing = Listing(catalogue, freshness, left_out | cut)
+    gateway.listings.keep(key_of(exchange, aggregate, kind), asked, listing)
+    return listing
+
+
+async def list_member(exchange: Exchange, backend: Backend, kind: Kind) -> Listed:
+    """One member's whole list, page by page; empty where it has no such list. Raises `Refused`, `Ended`."""
+    items: list[Item] = []
+    freshness: list[Freshness] = []
+    cursors: set[str | None] = {None}
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        try:
+            result = await ask(exchange, backend, METHODS[kind], _params(exchange, cursor))
+        except Refused as refused:
+            if refused.code == METHOD_NOT_FOUND and not items:
+                return Listed(())
+            raise
+        page = _parse(kind, result, backend)
+        items += page.items
+        freshness.append(page.freshness)
+        cursor = page.next_cursor
+        if cursor in cursors or len(items) > MAX_ITEMS:
+            break
+        cursors.add(cursor)
+    is_cut = cursor is not None or len(items) > MAX_ITEMS
+    return Listed(tuple(items[:MAX_ITEMS]), merge_freshness(freshness), is_cut)
+
+
+def _parse(kind: Kind, result: bytes, backend: Backend) -> ListPage:
+    try:
+        return parse_page(kind, result)
+    except Malformed as malformed:
+        raise Failed(Outcome.NONSENSE, f"backend {backend.name!r} answered with no list: {malformed}") from malformed
+
+
+def _params(exchange: Exchange, cursor: str | None) -> dict[str, msgspec.Raw]:
+    """What a list is asked with: the client's own metadata, where its era has any, and the place to go on from."""
+    params: dict[str, msgspec.Raw] = {}
+    if exchange.meta:
+        params["_meta"] = msgspec.Raw(exchange.meta)
+    if cursor is not None:
+        params["cursor"] = msgspec.Raw(msgspec.json.encode(cursor))
+    return params

@@ -1,0 +1,153 @@
+"""An aggregate and a request: turned to the one member that it is for, or answered here for all of them."""
+
+from typing import assert_never
+
+import msgspec
+
+from gateway.aggregates.targets import (
+    COMPLETE,
+    TARGETS,
+    TASK_METHODS,
+    Narrowed,
+    narrow_completion,
+    narrow_named,
+    narrow_owned,
+    read_owner,
+    resolve,
+    unknown,
+)
+from gateway.aggregates.unions import (
+    DISCOVER,
+    begin_all,
+    discover_all,
+    list_all,
+    read_anywhere,
+    reply_result,
+    set_level,
+    tell_all,
+)
+from gateway.exchange.calls import Call
+from gateway.exchange.exchanges import Exchange
+from gateway.exchange.views import view
+from gateway.policy.aggregates import Aggregate
+from gateway.protocol.catalogues import LIST_METHODS, Kind
+from gateway.protocol.intents import End, Intent, Listen, Resume, Send
+from gateway.protocol.messages import Kind as MessageKind
+from gateway.protocol.namespaces import PROGRESS
+from gateway.protocol.outcomes import Outcome, Rejected
+from gateway.protocol.splices import Doubled, find
+from gateway.protocol.versions import Era
+
+
+def look(exchange: Exchange, call: Call) -> Call:
+    """The call as the client sees it: one with an aggregate's member says whose ids are."""
+    # Without a log of our own a client resumes by the backend's event ids.
+    marks_events = exchange.gateway.log is None
+    return view(exchange.view, call, exchange.site.limits.event_bytes, marks_events=marks_events)
+
+
+async def meet(exchange: Exchange, aggregate: Aggregate, intent: Intent, body: bytes) -> Narrowed | None:
+    """The request as one member is to have it; None where it has been answered. Raises `Ended`."""
+    check_era(aggregate, intent)
+    if intent.era is Era.MODERN:
+        exchange.meta = read_meta(body)
+    match intent:
+        case Send(is_batch=True):
+            # 2025-03-26 alone has batches. Members of one could each be another backend's, and share one reply.
+            raise Rejected(Outcome.INVALID_REQUEST, "batches are not taken here: send one message at a time")
+        case Send():
+            match intent.first.kind:
+                case MessageKind.REQUEST:
+                    return await meet_request(exchange, aggregate, intent, body)
+                case MessageKind.NOTIFICATION:
+                    return await meet_notification(exchange, aggregate, intent, body)
+                case MessageKind.RESPONSE:
+                    return narrow_owned(exchange, aggregate, intent, body, "id")
+                case _:
+                    assert_never(intent.first.kind)
+        case Listen() | Resume():
+            raise NotImplementedError
+        case End():
+            await tell_all(exchange, aggregate, intent, body)
+        case _:
+            assert_never(intent)
+    return None
+
+
+def check_era(aggregate: Aggregate, intent: Intent) -> None:
+    """Raises `Rejected` where the aggregate is configured for the other era."""
+    if aggregate.era == "auto" or aggregate.era == intent.era:
+        return
+    if intent.era is Era.MODERN:
+        # No modern error code, so that a client of both eras falls back to `initialize`.
+        raise Rejected(
+            Outcome.ERA_MISMATCH, "this server speaks only protocol versions with a handshake: send `initialize`"
+        )
+    raise Rejected(Outcome.ERA_MISMATCH, "this server has no handshake: it speaks protocol versions without one")
+
+
+async def meet_request(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> Narrowed | None:
+    """By its method."""
+    method = intent.first.method
+    if (target := TARGETS.get(method)) is not None:
+        if method == "resources/read" and (intent.first.name is not None):
+            return await meet_reading(exchange, aggregate, intent, body)
+        return await narrow_named(exchange, aggregate, intent, body, target)
+    if method in LIST_METHODS:
+        await list_all(exchange, aggregate, intent, read_cursor(body))
+    elif method == COMPLETE:
+        return await narrow_completion(exchange, aggregate, intent, body)
+    elif method in TASK_METHODS:
+        return narrow_owned(exchange, aggregate, intent, body, "params", "taskId")
+    elif method == DISCOVER and intent.era is Era.MODERN:
+        await discover_all(exchange, aggregate)
+    elif method == "initialize" and intent.era is Era.LEGACY:
+        await begin_all(exchange, aggregate, intent, body)
+    elif method == "logging/setLevel" and intent.era is Era.LEGACY:
+        await set_level(exchange, aggregate, body)
+    elif method == "ping":
+        await reply_result(exchange, b"{}")
+    else:
+        status = 404 if intent.era is Era.MODERN else 200  # 2026-07-28, basic/transports "Status Codes"
+        raise Rejected(Outcome.UNKNOWN_METHOD, f"Method not found: {method}", status=status)
+    return None
+
+
+async def meet_reading(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> Narrowed | None:
+    """`resources/read`: of a resource that nobody lists, from whoever has it."""
+    uri = intent.first.name or ""
+    if await resolve(exchange, aggregate, Kind.RESOURCE, uri) is not None:
+        return await narrow_named(exchange, aggregate, intent, body, TARGETS["resources/read"])
+    if (result := await read_anywhere(exchange, aggregate, uri)) is None:
+        raise unknown(Kind.RESOURCE, uri, intent.era)
+    await reply_result(exchange, result)
+    return None
+
+
+async def meet_notification(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> Narrowed | None:
+    """A client's progress goes to the member that asked for it, everything else to all.
+
+    A cancelled request's member isn't known; to the others its id says nothing, since a client gives none twice in a session.
+    """
+    if intent.first.method == PROGRESS and read_owner(body, "params", "progressToken") is not None:
+        return narrow_owned(exchange, aggregate, intent, body, "params", "progressToken")
+    await tell_all(exchange, aggregate, intent, body)
+    return None
+
+
+def read_meta(body: bytes) -> bytes:
+    """`params._meta`, as it stands. It was proven to stand once (`protocol.envelopes`)."""
+    try:
+        span = find(body, "params", "_meta")
+    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError):
+        return b""
+    return b"" if span is None else span.value
+
+
+def read_cursor(body: bytes) -> str | None:
+    """`params.cursor`. Raises `Rejected` where it is no string, or stands twice."""
+    try:
+        span = find(body, "params", "cursor")
+        return None if span is None else msgspec.json.decode(span.value, type=str | None)
+    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` must be a string, once") from error

@@ -1,0 +1,206 @@
+"""What concerns all members: handshakes, lists, and what a client tells its one server. Each is asked, one answer is made.
+
+A member that fails is left out and named; only where all fail the client is told of a failure.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from gateway.aggregates.catalogues import load_listing
+from gateway.aggregates.questions import ask, ask_all, find_endpoint, read_result
+from gateway.exchange.attempts import forward
+from gateway.exchange.endings import note_ending
+from gateway.exchange.exchanges import Exchange, reply
+from gateway.exchange.handshakes import name_client, read_params
+from gateway.exchange.healings import forward_healing
+from gateway.exchange.responses import read_response
+from gateway.policy.aggregates import Aggregate, Member
+from gateway.policy.backends import Backend
+from gateway.policy.listings import LeftOut
+from gateway.protocol import headers as h
+from gateway.protocol.catalogues import LIST_METHODS, encode_page
+from gateway.protocol.intents import End, Intent, Send
+from gateway.protocol.outcomes import Failed, Outcome, Rejected
+from gateway.protocol.pages import (
+    PURPOSE,
+    CursorGone,
+    continue_after,
+    encode_list_cursor,
+    end_page,
+    next_cursor,
+    parse_list_cursor,
+)
+from gateway.protocol.results import Malformed
+from gateway.protocol.sessions import MAX_PARAMS_BYTES, Part, Session, encode_session
+from gateway.protocol.sessions import PURPOSE as SESSION
+from gateway.protocol.unions import Introduction, merge_discover, merge_initialize, parse_discover, parse_initialize
+
+DISCOVER: Final = "server/discover"
+_encode: Final = msgspec.json.Encoder().encode
+
+
+async def reply_result(exchange: Exchange, result: bytes, headers: h.Headers | None = None) -> None:
+    """The response to the client's request."""
+    exchange.record.outcome = Outcome.OK
+    body = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (_encode(exchange.rpc_id), result)
+    await reply(exchange, 200, [(b"content-type", h.JSON), *exchange.reply_headers, *(headers or [])], body)
+
+
+def name_missing(left_out: dict[str, LeftOut]) -> dict[str, str]:
+    """For clients: who is missing, and the word for why."""
+    return {backend: one.reason for backend, one in left_out.items()}
+
+
+def nobody(aggregate: Aggregate, left_out: dict[str, LeftOut]) -> Failed:
+    """All members failed."""
+    message = f"no server behind {aggregate.mount} can answer now"
+    return Failed(Outcome.UNREACHABLE, message, data={"leftOut": name_missing(left_out)})
+
+
+async def begin_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> None:
+    """`initialize`: one session that has a part at each member that is there."""
+
+    async def begin_one(copy: Exchange, backend: Backend) -> tuple[Part, Introduction]:
+        call = await forward(copy, backend, None, intent, body)
+        try:
+            response = await read_response(call, intent.first.id or 0, exchange.site.limits.answer_bytes)
+            upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
+        finally:
+            call.end(Outcome.OK)
+        told = read_introduction(parse_initialize, read_result(response, backend), backend)
+        address = call.endpoint.address if upstream_id else ""
+        return Part(backend.name, address, upstream_id, told.versions[0]), told
+
+    given, left_out = await ask_all(exchange, aggregate, aggregate.members, begin_one)
+    if not given:
+        raise nobody(aggregate, left_out)
+    parts = tuple(part for part, _ in given.values())
+    params = read_params(body)
+    session = Session(
+        mount=aggregate.mount,
+        address="",
+        upstream_id="",
+        principal="",
+        version=max(part.version for part in parts),
+        params=params if len(params) <= MAX_PARAMS_BYTES else b"",
+        client_name=name_client(params),
+        parts=parts,
+    )
+    token = exchange.gateway.seals.seal(encode_session(session), SESSION)
+    exchange.record.session, exchange.record.client_name = token[:8], session.client_name
+    told = {backend: one for backend, (_, one) in given.items()}
+    result = merge_initialize(told, session.version, exchange.gateway.server, name_missing(left_out))
+    await reply_result(exchange, result, [(h.SESSION, token.encode("ascii"))])
+
+
+async def discover_all(exchange: Exchange, aggregate: Aggregate) -> None:
+    """`server/discover`: what all members can do together."""
+
+    async def discover_one(copy: Exchange, backend: Backend) -> Introduction:
+        result = await ask(copy, backend, DISCOVER, {"_meta": msgspec.Raw(exchange.meta)})
+        return read_introduction(parse_discover, result, backend)
+
+    given, left_out = await ask_all(exchange, aggregate, aggregate.members, discover_one)
+    if not given:
+        raise nobody(aggregate, left_out)
+    await reply_result(exchange, merge_discover(given, exchange.gateway.server, name_missing(left_out)))
+
+
+def read_introduction(parse: Callable[[bytes], Introduction], result: bytes, backend: Backend) -> Introduction:
+    """What a member says of itself. Raises `Failed` (NONSENSE)."""
+    try:
+        return parse(result)
+    except Malformed as malformed:
+        raise Failed(
+            Outcome.NONSENSE, f"backend {backend.name!r} introduces itself wrongly: {malformed}"
+        ) from malformed
+
+
+async def list_all(exchange: Exchange, aggregate: Aggregate, intent: Send, shown_cursor: str | None) -> None:
+    """One page of a merged list. Raises `Rejected` for a cursor that isn't of this list, or whose place in it is gone."""
+    kind = LIST_METHODS[intent.first.method]
+    method = intent.first.method
+    cursor = None
+    if shown_cursor is not None:
+        plain = exchange.gateway.seals.open(shown_cursor, PURPOSE)
+        cursor = None if plain is None else parse_list_cursor(plain, aggregate.name, method)
+        if cursor is None:
+            raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` is none that this server gave for this list")
+    listing = await load_listing(exchange, aggregate, kind)
+    catalogue, left_out = listing.catalogue, dict(listing.left_out)
+    if left_out and not catalogue.entries and len(left_out) == len(aggregate.members):
+        raise nobody(aggregate, left_out)
+    try:
+        start = 0 if cursor is None else continue_after(catalogue.entries, cursor)
+    except CursorGone:
+        raise Rejected(Outcome.INVALID_PARAMS, "the list has changed: ask for it from its beginning") from None
+    end = end_page(catalogue.entries, start)
+    following = next_cursor(catalogue.entries, end, aggregate.name, method)
+    sealed = None if following is None else exchange.gateway.seals.seal(encode_list_cursor(following), PURPOSE)
+    page = encode_page(
+        kind,
+        [entry.raw for entry in catalogue.entries[start:end]],
+        intent.era,
+        next_cursor=sealed,
+        freshness=listing.freshness,
+        server=exchange.gateway.server,
+        left_out=name_missing(left_out),
+    )
+    await reply_result(exchange, page)
+
+
+def members_with_part(exchange: Exchange, aggregate: Aggregate) -> Iterable[Member]:
+    """The members that have a part in the session: all, where there are no sessions."""
+    if exchange.session is None:
+        return aggregate.members
+    present = {part.backend for part in exchange.session.parts}
+    return [member for member in aggregate.members if member.backend in present]
+
+
+async def tell_all(exchange: Exchange, aggregate: Aggregate, intent: Intent, body: bytes) -> None:
+    """A notification, or the session's end, for everybody: 202, or 200, once one has taken it."""
+
+    async def tell_one(copy: Exchange, backend: Backend) -> int:
+        call = await forward_healing(copy, backend, find_endpoint(copy, backend), intent, body)
+        call.end(Outcome.OK)
+        return call.answer.status
+
+    given, left_out = await ask_all(exchange, aggregate, members_with_part(exchange, aggregate), tell_one)
+    await note_ending(exchange, intent, 200, body)
+    if left_out and not given and not isinstance(intent, End):
+        raise nobody(aggregate, left_out)
+    exchange.record.outcome = Outcome.OK
+    await reply(exchange, 200 if isinstance(intent, End) else 202, exchange.reply_headers, b"")
+
+
+async def set_level(exchange: Exchange, aggregate: Aggregate, body: bytes) -> None:
+    """`logging/setLevel`, for all members that log."""
+    params = read_params(body)
+
+    async def set_one(copy: Exchange, backend: Backend) -> bytes:
+        return await ask(copy, backend, "logging/setLevel", msgspec.json.decode(params, type=dict[str, msgspec.Raw]))
+
+    given, left_out = await ask_all(exchange, aggregate, members_with_part(exchange, aggregate), set_one)
+    if not given:
+        if any(one.reason != "rpc_error" for one in left_out.values()):
+            raise nobody(aggregate, left_out)
+        raise Rejected(Outcome.UNKNOWN_METHOD, "Method not found: logging/setLevel")
+    await reply_result(exchange, b"{}")
+
+
+async def read_anywhere(exchange: Exchange, aggregate: Aggregate, uri: str) -> bytes | None:
+    """A resource that nobody lists, from the first member that has it; None where none has."""
+    params = {"uri": msgspec.Raw(_encode(uri))}
+    if exchange.meta:
+        params["_meta"] = msgspec.Raw(exchange.meta)
+
+    async def read_one(copy: Exchange, backend: Backend) -> bytes:
+        return await ask(copy, backend, "resources/read", params)
+
+    for member in aggregate.members:
+        given, _ = await ask_all(exchange, aggregate, [member], read_one)
+        if given:
+            return given[member.backend]
+    return None

@@ -1,0 +1,76 @@
+"""What is known of a merged list besides its entries: who is missing, for how long it holds; and what a worker remembers of it.
+
+Pure. Times are seconds of any one clock.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.policy.catalogues import Catalogue
+from gateway.protocol.catalogues import Item, Kind
+from gateway.protocol.results import STALE, Freshness
+
+KEPT_SECONDS: Final = 60.0
+"""How long it is remembered whose a name is. It is for finding it, not for showing it."""
+
+AGAIN_SECONDS: Final = 1.0
+"""A name that isn't in what is remembered is looked for anew, but not more often."""
+
+KEPT_LISTINGS: Final = 1000
+
+
+class LeftOut(NamedTuple):
+    """Why a member's answer is missing: a word for clients and metrics, a sentence for the log."""
+
+    reason: str
+    detail: str = ""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One member's whole list."""
+
+    items: tuple[Item, ...]
+    freshness: Freshness = STALE
+    is_cut: bool = False  # it has more than is taken
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The merged list of one kind. `left_out`: by backend."""
+
+    catalogue: Catalogue
+    freshness: Freshness
+    left_out: Mapping[str, LeftOut]
+
+
+Key = tuple[str, str, Kind]
+"""Aggregate and configuration, whose view of it, and what kind of list."""
+
+
+class Listings:
+    """What a worker remembers, so much at most: the oldest goes first."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Key, tuple[float, Listing]] = OrderedDict()
+
+    def find(self, key: Key, shown: str, now: float) -> Listing | None:
+        """One to look the name up in: it has it, or is so fresh that asking anew would find no more."""
+        asked, listing = self._known.get(key, (0.0, None))
+        if listing is None or asked <= now - KEPT_SECONDS:
+            return None
+        return listing if shown in listing.catalogue.locals or asked > now - AGAIN_SECONDS else None
+
+    def keep(self, key: Key, asked: float, listing: Listing) -> None:
+        """Members had this when they were asked."""
+        self._known[key] = (asked, listing)
+        self._known.move_to_end(key)
+        if len(self._known) > KEPT_LISTINGS:
+            self._known.popitem(last=False)
+
+    def find_name(self, key: Key, backend: str, name: str) -> str | None:
+        """Under which name clients see what that backend calls so; None where that isn't remembered."""
+        _, listing = self._known.get(key, (0.0, None))
+        entries = () if listing is None else listing.catalogue.entries
+        return next((entry.shown for entry in entries if (entry.backend, entry.name) == (backend, name)), None)

@@ -1,0 +1,544 @@
+"""Aggregates: several backends that a client sees as one server."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.policy.aggregates import Aggregate, Globs, Member
+from gateway.policy.backends import Backend
+from gateway.policy.sites import compile_routes
+from gateway.ports import Headers, Inbound
+from gateway.protocol.outcomes import Failed, Outcome
+from gateway.protocol.sessions import PURPOSE, Part, Session, encode_session, parse_session
+from gateway.protocol.versions import Era
+from tests.fakes import FakeAnswer, FakeClient, Sent, World, site_of
+from tests.flow.scenes import JSON, META, error_of, json_answer, legacy_post, request, run, sse_answer
+
+DOCS = Backend("docs", ("http://10.0.0.1:9000/mcp",), mount="/docs")
+MATH = Backend("math", ("http://10.0.0.2:9000/mcp",), mount="/math")
+ALL = Aggregate("all", "/", (Member("docs", "docs"), Member("math", "math")))
+
+Server = Callable[[Sent, dict[str, Any]], FakeAnswer | Exception]
+
+
+def world_of(aggregate: Aggregate = ALL, **servers: Server) -> World:
+    """A gateway with that aggregate of `docs` and `math`; each answers as its server does."""
+    site = msgspec.structs.replace(
+        site_of(DOCS, MATH),
+        routes=compile_routes((DOCS, MATH), (aggregate,)),
+        aggregates={aggregate.name: aggregate},
+    )
+    world = World(site)
+    world.upstream.respond = lambda sent: servers[sent.backend](sent, json.loads(sent.body or b"{}"))
+    return world
+
+
+def result(message: dict[str, Any], content: dict[str, Any], *headers: tuple[bytes, bytes]) -> FakeAnswer:
+    body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": content}).encode()
+    return json_answer(body, *headers)
+
+
+def refusal(message: dict[str, Any], code: int, text: str = "no") -> FakeAnswer:
+    error = {"code": code, "message": text}
+    return json_answer(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode())
+
+
+def lists(**of: list[dict[str, Any]]) -> Server:
+    """A server that lists these: `tools`, `prompts`, `resources`, `resourceTemplates`."""
+    keys = {"tools/list": "tools", "prompts/list": "prompts", "resources/list": "resources"}
+    keys["resources/templates/list"] = "resourceTemplates"
+
+    def answer(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+        key = keys.get(message["method"])
+        if key is None:
+            return result(message, {"content": [], "of": message["params"]})
+        return result(message, {key: of[key]}) if key in of else refusal(message, -32601)
+
+    return answer
+
+
+def away(_: Sent, __: dict[str, Any]) -> Exception:
+    return Failed(Outcome.UNREACHABLE, "connection refused")
+
+
+def modern(method: str, *headers: tuple[bytes, bytes]) -> Inbound:
+    named = [(b"mcp-protocol-version", b"2026-07-28"), (b"mcp-method", method.encode())]
+    return request("POST", JSON, *named, *headers, path="/mcp")
+
+
+def ask(method: str, request_id: object = 1, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}).encode()
+
+
+def ask_modern(method: str, **params: Any) -> bytes:
+    return ask(method, **params, _meta=META)
+
+
+def token_of(world: World, *parts: Part, **changes: Any) -> str:
+    fields: dict[str, Any] = {"mount": "/", "address": "", "upstream_id": "", "principal": "", "version": "2025-11-25"}
+    return world.seals.seal(encode_session(Session(**{**fields, "parts": parts, **changes})), PURPOSE)
+
+
+DOCS_PART = Part("docs", "http://10.0.0.1:9000/mcp", "d-1", "2025-11-25")
+MATH_PART = Part("math", "http://10.0.0.2:9000/mcp", "m-1", "2025-11-25")
+
+
+def legacy(token: str, method: str = "POST", *headers: tuple[bytes, bytes]) -> Inbound:
+    if method == "POST":
+        return legacy_post(*headers, token=token, path="/mcp")
+    named: Headers = [(b"mcp-session-id", token.encode()), (b"mcp-protocol-version", b"2025-11-25")]
+    return request(method, *named, *headers, path="/mcp")
+
+
+def reply_of(client: FakeClient) -> Any:
+    assert client.status == 200, client.body
+    return json.loads(client.body)["result"]
+
+
+class TestCalls:
+    async def test_a_call_goes_to_the_backend_whose_prefix_its_tool_has_body_and_header_rewritten_together(
+        self,
+    ) -> None:
+        world = world_of(math=lists(), docs=lists())
+        inbound = modern("tools/call", (b"mcp-name", b"math__add"))
+        client = await run(world, inbound, ask_modern("tools/call", name="math__add", arguments={"a": 1.0}))
+        assert reply_of(client)["of"]["arguments"] == {"a": 1.0}
+        assert world.sent.backend == "math"
+        assert json.loads(world.sent.body)["params"]["name"] == "add"
+        assert world.sent.header(b"mcp-name") == b"add"
+        assert (world.record.mount, world.record.backend, world.record.name) == ("/", "math", "add")
+
+    async def test_every_other_byte_of_the_body_stays_as_the_client_wrote_it(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        token = token_of(world, MATH_PART)
+        body = (
+            b'{ "jsonrpc":"2.0","id" : 1,"method":"tools/call","params":{"arguments":{"n":12345678901234567890.10,'
+            b'"name":"math__x"}, "name" : "math__add" ,"_meta":{"progressToken":"t"}}}'
+        )
+        await run(world, legacy(token), body)
+        assert world.sent.body == body.replace(b'"name" : "math__add"', b'"name" : "add"')
+
+    async def test_a_name_that_no_header_can_hold_is_encoded(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        inbound = modern("prompts/get", (b"mcp-name", b"=?base64?bWF0aF9fc8O8w58=?="))
+        await run(world, inbound, ask_modern("prompts/get", name="math__süß"))
+        assert world.sent.header(b"mcp-name") == b"=?base64?c8O8w58=?="
+
+    async def test_the_error_for_an_unknown_name_is_the_same_as_for_a_denied_one(self) -> None:
+        aggregate = msgspec.structs.replace(ALL, deny=Globs(tools=("math__d*",)))
+        errors = []
+        for name in ("nobody__divide", "math__divide", "divide"):
+            world = world_of(aggregate, math=lists(), docs=lists())
+            client = await run(world, legacy(token_of(world, MATH_PART)), ask("tools/call", name=name))
+            errors.append(error_of(client))
+            assert world.record.outcome is Outcome.UNKNOWN_NAME
+        assert errors == [
+            (200, 1, -32602, "Unknown tool: nobody__divide"),
+            (200, 1, -32602, "Unknown tool: math__divide"),
+            (200, 1, -32602, "Unknown tool: divide"),
+        ]
+
+    async def test_a_modern_client_gets_400_for_an_unknown_name_and_404_for_an_unknown_method(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        inbound = modern("tools/call", (b"mcp-name", b"x__y"))
+        client = await run(world, inbound, ask_modern("tools/call", name="x__y"))
+        assert error_of(client) == (400, 1, -32602, "Unknown tool: x__y")
+        client = await run(world, modern("tools/fly"), ask_modern("tools/fly"))
+        assert error_of(client) == (404, 1, -32601, "Method not found: tools/fly")
+
+    async def test_a_shortened_name_is_found_in_what_its_backend_lists(self) -> None:
+        long = "a_tool_with_a_name_that_is_so_long_that_it_has_to_be_cut"
+        world = world_of(math=lists(tools=[{"name": long}]), docs=lists(tools=[]))
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        shown = listed["tools"][0]["name"]
+        assert shown == "math__a_tool_with_a_name_that_is_so_lon_4413ff3c"
+        world = world_of(math=lists(tools=[{"name": long}]), docs=lists(tools=[]))
+        await run(
+            world,
+            modern("tools/call", (b"mcp-name", shown.encode())),
+            ask_modern("tools/call", name=shown, arguments={}),
+        )
+        assert [sent.header(b"mcp-method") for sent in world.upstream.sent] == [
+            b"tools/list",
+            b"tools/list",
+            b"tools/call",
+        ]
+        assert json.loads(world.upstream.sent[-1].body)["params"]["name"] == long
+
+    async def test_without_prefixes_a_name_is_looked_up_once_and_then_remembered(self) -> None:
+        bare = msgspec.structs.replace(ALL, members=(Member("docs", "docs", True), Member("math", "math", True)))
+        world = world_of(bare, math=lists(tools=[{"name": "add"}]), docs=lists(tools=[{"name": "find"}]))
+        token = token_of(world, DOCS_PART, MATH_PART)
+        for number, (name, of) in enumerate((("add", "math"), ("find", "docs"), ("add", "math"))):
+            await run(world, legacy(token), ask("tools/call", number, name=name))
+            assert world.upstream.sent[-1].backend == of
+        assert len(world.upstream.sent) == 2 + 3
+
+    async def test_a_completion_goes_to_whose_prompt_it_is_about(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        body = ask(
+            "completion/complete",
+            ref={"type": "ref/prompt", "name": "docs__write"},
+            argument={"name": "style", "value": "p"},
+        )
+        await run(world, legacy(token_of(world, DOCS_PART)), body)
+        assert world.sent.backend == "docs"
+        assert json.loads(world.sent.body)["params"]["ref"] == {"type": "ref/prompt", "name": "write"}
+
+    @pytest.mark.parametrize(
+        ("body", "message"),
+        [
+            (ask("tools/call"), "`params.name` must be a string"),
+            (ask("tools/call", name=7), "`params.name` must be a string"),
+            (ask("completion/complete", ref={"type": "ref/x"}), "`params.ref.type` must be ref/prompt or ref/resource"),
+            (ask("tasks/get", taskId="nobody:1"), "`params.taskId` is no id that this server gave"),
+            (ask("tasks/get", taskId="7"), "`params.taskId` is no id that this server gave"),
+            (ask("tools/list", cursor="forged"), "`params.cursor` is none that this server gave for this list"),
+            (ask("tools/list", cursor=7), "`params.cursor` must be a string, once"),
+        ],
+    )
+    async def test_what_names_nothing_is_refused_and_says_how(self, body: bytes, message: str) -> None:
+        world = world_of(math=lists(), docs=lists())
+        client = await run(world, legacy(token_of(world, MATH_PART)), body)
+        assert error_of(client)[2:] == (-32602, message)
+        assert world.upstream.sent == []
+
+
+class TestResources:
+    async def test_a_resource_is_read_from_whoever_lists_it(self) -> None:
+        world = world_of(math=lists(resources=[{"uri": "pi://3"}]), docs=lists(resources=[{"uri": "file:///a"}]))
+        await run(world, legacy(token_of(world, DOCS_PART, MATH_PART)), ask("resources/read", uri="pi://3"))
+        assert world.upstream.sent[-1].backend == "math"
+
+    async def test_of_two_that_list_one_uri_each_gets_its_prefix(self) -> None:
+        both = lists(resources=[{"uri": "file:///a"}])
+        world = world_of(math=both, docs=both)
+        token = token_of(world, DOCS_PART, MATH_PART)
+        listed = reply_of(await run(world, legacy(token), ask("resources/list")))
+        assert [item["uri"] for item in listed["resources"]] == ["docs+file:///a", "math+file:///a"]
+        assert world.telemetry.collided == [("all", "resource", ("file:///a",))]
+        await run(world, legacy(token), ask("resources/read", 2, uri="math+file:///a"))
+        assert world.upstream.sent[-1].backend == "math"
+        assert json.loads(world.upstream.sent[-1].body)["params"]["uri"] == "file:///a"
+
+    async def test_a_resource_that_nobody_lists_is_whose_template_it_matches(self) -> None:
+        world = world_of(
+            math=lists(resources=[], resourceTemplates=[{"uriTemplate": "sum://{a}/{b}"}]),
+            docs=lists(resources=[], resourceTemplates=[{"uriTemplate": "doc://{name}"}]),
+        )
+        await run(world, legacy(token_of(world, DOCS_PART, MATH_PART)), ask("resources/read", uri="sum://1/2"))
+        assert world.upstream.sent[-1].backend == "math"
+
+    async def test_else_it_is_read_from_the_first_that_has_it(self) -> None:
+        def docs(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return refusal(message, -32002, "Resource not found")
+
+        def math(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            if message["method"] == "resources/read":
+                return result(message, {"contents": [{"uri": "made://1", "text": "x"}]})
+            return refusal(message, -32601)
+
+        world = world_of(math=math, docs=docs)
+        token = token_of(world, DOCS_PART, MATH_PART)
+        client = await run(world, legacy(token), ask("resources/read", uri="made://1"))
+        assert reply_of(client) == {"contents": [{"uri": "made://1", "text": "x"}]}
+        world = world_of(math=docs, docs=docs)
+        client = await run(world, legacy(token), ask("resources/read", uri="made://2"))
+        assert error_of(client) == (200, 1, -32602, "Unknown resource: made://2")
+
+
+class TestLists:
+    async def test_lists_are_merged_in_the_order_of_the_configuration_and_items_untouched(self) -> None:
+        tool = {
+            "name": "add",
+            "description": "näh",
+            "inputSchema": {"type": "object", "x": 10**30},
+            "y": {"name": "add"},
+        }
+        world = world_of(math=lists(tools=[tool, {"name": "sub"}]), docs=lists(tools=[{"name": "find"}]))
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert listed["tools"] == [{"name": "docs__find"}, {**tool, "name": "math__add"}, {"name": "math__sub"}]
+        assert (listed["resultType"], listed["ttlMs"], listed["cacheScope"]) == ("complete", 0, "private")
+
+    async def test_a_legacy_list_has_nothing_that_is_of_modern_ones(self) -> None:
+        world = world_of(math=lists(tools=[{"name": "add"}]), docs=lists())
+        client = await run(world, legacy(token_of(world, MATH_PART, DOCS_PART)), ask("tools/list"))
+        assert reply_of(client) == {"tools": [{"name": "math__add"}]}
+
+    async def test_a_backend_that_fails_is_left_out_and_named(self) -> None:
+        world = world_of(math=away, docs=lists(tools=[{"name": "find"}]))
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert listed["tools"] == [{"name": "docs__find"}]
+        assert listed["_meta"]["mcp-stateless-gateway/leftOut"] == {"math": "unreachable"}
+        assert world.telemetry.left_out == [("all", "math", "unreachable")]
+
+    async def test_a_backend_that_is_slow_is_left_out_after_the_deadline(self) -> None:
+        quick = msgspec.structs.replace(ALL, deadline_seconds=0.01)
+        slow = FakeAnswer(200, [(b"content-type", b"text/event-stream")], live=True)
+        world = world_of(quick, math=lambda *_: slow, docs=lists(tools=[{"name": "find"}]))
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert listed["_meta"]["mcp-stateless-gateway/leftOut"] == {"math": "timed_out"}
+        assert slow.closings == 1
+
+    @pytest.mark.parametrize("content", [{}, {"tools": 7}, {"tools": [], "nextCursor": 7}])
+    async def test_a_backend_whose_list_is_malformed_is_left_out(self, content: dict[str, Any]) -> None:
+        world = world_of(math=lambda _, m: result(m, content), docs=lists(tools=[{"name": "find"}]))
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert listed["_meta"]["mcp-stateless-gateway/leftOut"] == {"math": "nonsense"}
+
+    async def test_where_all_fail_the_client_is_told_that(self) -> None:
+        world = world_of(math=away, docs=away)
+        client = await run(world, modern("tools/list"), ask_modern("tools/list"))
+        assert error_of(client) == (503, 1, -32603, "no server behind / can answer now")
+        assert json.loads(client.body)["error"]["data"]["leftOut"] == {"docs": "unreachable", "math": "unreachable"}
+
+    async def test_a_backend_of_the_other_era_is_left_out(self) -> None:
+        world = world_of(math=lists(tools=[{"name": "add"}]), docs=lists())
+        world.eras.known["docs", Era.MODERN] = False
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert listed["tools"] == [{"name": "math__add"}]
+        assert {sent.backend for sent in world.upstream.sent} == {"math"}
+
+    async def test_a_backend_s_pages_are_read_to_their_end(self) -> None:
+        def paged(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            place = int(message["params"].get("cursor", "0"))
+            more = {"nextCursor": str(place + 1)} if place < 3 else {}
+            return result(message, {"tools": [{"name": f"t{place}"}], **more})
+
+        world = world_of(math=paged, docs=lists())
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert [tool["name"] for tool in listed["tools"]] == ["math__t0", "math__t1", "math__t2", "math__t3"]
+        assert "nextCursor" not in listed
+
+    async def test_a_backend_that_repeats_a_cursor_is_asked_no_further_and_named(self) -> None:
+        def endless(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return result(message, {"tools": [{"name": "t"}], "nextCursor": "again"})
+
+        world = world_of(math=endless, docs=lists())
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert [tool["name"] for tool in listed["tools"]] == ["math__t"]
+        assert listed["_meta"]["mcp-stateless-gateway/leftOut"] == {"math": "cut_short"}
+
+    async def test_a_list_of_ten_thousand_is_bounded_and_comes_in_pages_that_any_replica_continues(self) -> None:
+        names = [{"name": f"t{number}"} for number in range(12_000)]
+        server = lists(tools=names)
+        seen: list[str] = []
+        cursor: dict[str, str] = {}
+        pages = 0
+        while True:
+            world = world_of(math=server, docs=lists(tools=[{"name": "find"}]))  # another replica each time
+            page = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list", **cursor)))
+            seen += [tool["name"] for tool in page["tools"]]
+            pages += 1
+            if "nextCursor" not in page:
+                break
+            cursor = {"cursor": page["nextCursor"]}
+        assert seen == ["docs__find", *(f"math__t{number}" for number in range(10_000))]
+        assert pages == 11
+
+    async def test_a_cursor_of_another_list_is_refused_and_one_whose_place_is_gone_says_to_begin_anew(self) -> None:
+        many = lists(tools=[{"name": f"t{n}"} for n in range(1001)], prompts=[{"name": "p"}])
+        world = world_of(math=many, docs=lists())
+        page = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        cursor = page["nextCursor"]
+        client = await run(world, modern("prompts/list"), ask_modern("prompts/list", cursor=cursor))
+        assert error_of(client)[2:] == (-32602, "`params.cursor` is none that this server gave for this list")
+        world = world_of(math=lists(tools=[{"name": "t0"}]), docs=lists())
+        client = await run(world, modern("tools/list"), ask_modern("tools/list", cursor=cursor))
+        assert error_of(client)[2:] == (-32602, "the list has changed: ask for it from its beginning")
+
+    async def test_denied_things_are_not_listed(self) -> None:
+        narrow = msgspec.structs.replace(
+            ALL, allow=Globs(tools=("math__*", "docs__find")), deny=Globs(tools=("*__sub",))
+        )
+        world = world_of(
+            narrow,
+            math=lists(tools=[{"name": "add"}, {"name": "sub"}]),
+            docs=lists(tools=[{"name": "find"}, {"name": "drop"}]),
+        )
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert [tool["name"] for tool in listed["tools"]] == ["docs__find", "math__add"]
+
+
+def introduces(**more: Any) -> Server:
+    def answer(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+        if message["method"] == "server/discover":
+            return result(message, {"supportedVersions": ["2026-07-28"], "capabilities": {}, **more})
+        version = more.pop("version", message["params"]["protocolVersion"])
+        session = more.pop("session", None)
+        headers = [(b"mcp-session-id", session)] if session else []
+        return result(message, {"protocolVersion": version, "capabilities": {}, **more}, *headers)
+
+    return answer
+
+
+INITIALIZE = ask(
+    "initialize", 0, protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "c", "version": "1"}
+)
+
+
+class TestHandshakes:
+    async def test_discover_says_what_all_can_together(self) -> None:
+        world = world_of(
+            math=introduces(capabilities={"tools": {"listChanged": True}}, instructions="Adds.", ttlMs=5000),
+            docs=introduces(capabilities={"tools": {}, "resources": {"subscribe": True}}, ttlMs=0),
+        )
+        told = reply_of(await run(world, modern("server/discover"), ask_modern("server/discover")))
+        assert told["capabilities"] == {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
+        assert told["instructions"] == "# math\n\nAdds."
+        assert told["supportedVersions"] == ["2026-07-28"]
+        assert (told["ttlMs"], told["cacheScope"]) == (5000, "private")
+
+    async def test_initialize_begins_a_session_at_each_backend_and_one_token_names_them_all(self) -> None:
+        world = world_of(
+            math=introduces(session=b"m-1", version="2025-06-18"), docs=introduces(capabilities={"prompts": {}})
+        )
+        client = await run(world, request("POST", JSON, path="/mcp"), INITIALIZE)
+        told = reply_of(client)
+        assert told["protocolVersion"] == "2025-11-25"
+        assert told["serverInfo"]["name"] == "mcp-stateless-gateway"
+        assert told["capabilities"] == {"prompts": {}}
+        token = client.header(b"mcp-session-id")
+        assert token is not None
+        session = parse_session(world.seals.open(token.decode(), PURPOSE) or b"")
+        assert session is not None
+        assert (session.mount, session.version, session.client_name) == ("/", "2025-11-25", "c")
+        assert session.parts == (
+            Part("docs", "", "", "2025-11-25"),
+            Part("math", "http://10.0.0.2:9000/mcp", "m-1", "2025-06-18"),
+        )
+
+    async def test_each_backend_is_spoken_to_in_its_own_session_and_version(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        part = msgspec.structs.replace(MATH_PART, version="2025-06-18")
+        await run(world, legacy(token_of(world, DOCS_PART, part)), ask("tools/call", name="math__add"))
+        assert world.sent.header(b"mcp-session-id") == b"m-1"
+        assert world.sent.header(b"mcp-protocol-version") == b"2025-06-18"
+        assert world.sent.address == "http://10.0.0.2:9000/mcp"
+
+    async def test_a_backend_that_is_away_at_initialize_is_left_out_and_named(self) -> None:
+        world = world_of(math=introduces(session=b"m-1"), docs=away)
+        told = reply_of(await run(world, request("POST", JSON, path="/mcp"), INITIALIZE))
+        assert told["_meta"]["mcp-stateless-gateway/leftOut"] == {"docs": "unreachable"}
+
+    async def test_a_session_of_another_mount_or_a_forged_one_is_unknown(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        for token in (token_of(world, MATH_PART, mount="/math"), token_of(world, MATH_PART)[:-4] + "AAAA"):
+            client = await run(world, legacy(token), ask("tools/list"))
+            assert error_of(client) == (404, 1, -32600, "Session not found")
+
+    async def test_the_token_of_32_backends_fits_a_header_line(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        parts = [
+            Part(f"backend-{n:02}", f"http://backend-{n:02}.tools.svc.cluster.local:9000/mcp", "0" * 32, "2025-11-25")
+            for n in range(32)
+        ]
+        token = token_of(world, *parts, params=b"x" * 400, client_name="claude-ai")
+        assert len(token) < 8000
+
+    async def test_an_aggregate_of_one_era_refuses_the_other_s_clients(self) -> None:
+        world = world_of(msgspec.structs.replace(ALL, era="legacy"), math=lists(), docs=lists())
+        client = await run(world, modern("server/discover"), ask_modern("server/discover"))
+        assert error_of(client)[:3] == (400, 1, -32600)
+        assert world.record.outcome is Outcome.ERA_MISMATCH
+
+
+class TestWhatAClientTells:
+    async def test_ping_is_answered_at_once(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        assert reply_of(await run(world, legacy(token_of(world, MATH_PART)), ask("ping"))) == {}
+        assert world.upstream.sent == []
+
+    async def test_a_notification_goes_to_every_backend_of_the_session(self) -> None:
+        def take(_: Sent, __: dict[str, Any]) -> FakeAnswer:
+            return FakeAnswer(202, [], b"", whole=True)
+
+        world = world_of(math=take, docs=take)
+        body = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+        client = await run(world, legacy(token_of(world, MATH_PART, DOCS_PART)), body)
+        assert client.status == 202
+        assert [(sent.backend, sent.body) for sent in world.upstream.sent] == [("docs", body), ("math", body)]
+
+    async def test_the_log_level_is_set_at_all_that_log(self) -> None:
+        world = world_of(math=lambda _, m: result(m, {}), docs=lambda _, m: refusal(m, -32601))
+        token = token_of(world, MATH_PART, DOCS_PART)
+        client = await run(world, legacy(token), ask("logging/setLevel", level="debug"))
+        assert reply_of(client) == {}
+        assert [json.loads(sent.body)["params"] for sent in world.upstream.sent] == [{"level": "debug"}] * 2
+        world = world_of(math=lambda _, m: refusal(m, -32601), docs=lambda _, m: refusal(m, -32601))
+        client = await run(world, legacy(token), ask("logging/setLevel", level="debug"))
+        assert error_of(client)[2] == -32601
+
+    async def test_the_end_of_the_session_is_told_to_every_backend(self) -> None:
+        def take(_: Sent, __: dict[str, Any]) -> FakeAnswer:
+            return FakeAnswer(200, [], b"", whole=True)
+
+        world = world_of(math=take, docs=away)
+        client = await run(world, legacy(token_of(world, MATH_PART, DOCS_PART), "DELETE"))
+        assert client.status == 200
+        assert {(sent.backend, sent.method) for sent in world.upstream.sent} == {
+            ("docs", b"DELETE"),
+            ("math", b"DELETE"),
+        }
+
+    async def test_a_batch_is_refused(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        token = token_of(world, MATH_PART, version="2025-03-26")
+        inbound = request(
+            "POST",
+            JSON,
+            (b"mcp-session-id", token.encode()),
+            (b"mcp-protocol-version", b"2025-03-26"),
+            path="/mcp",
+        )
+        client = await run(world, inbound, b"[" + ask("ping") + b"," + ask("ping", 2) + b"]")
+        assert error_of(client)[3] == "batches are not taken here: send one message at a time"
+
+
+ELICIT = b'data: {"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"_meta":{"progressToken":3},"message":"?"}}\n\n'
+
+
+class TestWhatABackendAsks:
+    async def test_its_request_s_id_says_whose_it_is_and_the_answer_finds_back_from_any_replica(self) -> None:
+        final = b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
+        world = world_of(math=lambda *_: sse_answer(ELICIT, final), docs=lists())
+        token = token_of(world, MATH_PART, DOCS_PART)
+        client = await run(world, legacy(token), ask("tools/call", name="math__ask"))
+        asked = json.loads(client.body.split(b"data: ")[1])
+        assert asked["id"] == "math:7"
+        assert asked["params"]["_meta"]["progressToken"] == "math:3"
+
+        taken = FakeAnswer(202, [], b"", whole=True)
+        other = world_of(math=lambda *_: taken, docs=lists())
+        answer = b'{"jsonrpc":"2.0","id":"math:7","result":{"action":"accept"}}'
+        client = await run(other, legacy(token), answer)
+        assert client.status == 202
+        assert other.sent.backend == "math"
+        assert other.sent.body == b'{"jsonrpc":"2.0","id":7,"result":{"action":"accept"}}'
+
+    async def test_a_client_s_progress_goes_to_the_backend_that_asked_for_it(self) -> None:
+        other = world_of(math=lambda *_: FakeAnswer(202, [], b"", whole=True), docs=lists())
+        body = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"math:3","progress":1}}'
+        await run(other, legacy(token_of(other, MATH_PART, DOCS_PART)), body)
+        assert [sent.backend for sent in other.upstream.sent] == ["math"]
+        assert json.loads(other.sent.body)["params"]["progressToken"] == 3
+
+    async def test_an_answer_to_nothing_that_was_asked_is_refused(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        for forged in (7, "7", "nobody:7", "math:x"):
+            body = json.dumps({"jsonrpc": "2.0", "id": forged, "result": {}}).encode()
+            client = await run(world, legacy(token_of(world, MATH_PART)), body)
+            assert client.status == 400
+        assert world.upstream.sent == []
+
+    async def test_a_task_is_found_again_by_its_id(self) -> None:
+        made = {"task": {"taskId": "t-1", "status": "working"}}
+        world = world_of(math=lambda _, m: result(m, made), docs=lists())
+        token = token_of(world, MATH_PART)
+        shown = reply_of(await run(world, legacy(token), ask("tools/call", name="math__slow", task={})))
+        assert shown["task"]["taskId"] == 'math:"t-1"'
+        await run(world, legacy(token), ask("tasks/get", 2, taskId='math:"t-1"'))
+        assert json.loads(world.upstream.sent[-1].body)["params"]["taskId"] == "t-1"
