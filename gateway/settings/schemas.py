@@ -70,7 +70,7 @@ def _open(shape: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open_value(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    told = {key: value[key] for key in ("description", "examples", "default") if key in value}
+    told: dict[str, Any] = {key: value[key] for key in ("description", "examples", "default") if key in value}
     bare = {key: part for key, part in _untitled(value).items() if key not in told}
     if told.get("default") is None or isinstance(told["default"], dict):
         told.pop("default", None)  # a mapping's defaults stand at its keys
@@ -111,5 +111,5 @@ def _shorten(aggregate: dict[str, Any]) -> None:
 
 def _or_else(value: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
     """The value's schema with other choices beside it; what is told of it stays outside."""
-    told = {key: value[key] for key in ("description", "examples", "default") if key in value}
+    told: dict[str, Any] = {key: value[key] for key in ("description", "examples", "default") if key in value}
     return {**told, "anyOf": [{key: part for key, part in value.items() if key not in told}, *others]}
