@@ -75,7 +75,7 @@ class Worker:
             standing = Standing()
             caches = Caches(telemetry, time.monotonic)
             caches.bounds = settings.site.cache
-            pumps = Pumps(standing)
+            pumps = Pumps(standing, are_releasable=settings.redis != "memory")  # which nobody else has
             gateway = Gateway(
                 site=settings.site,
                 upstream=room.client,
@@ -102,7 +102,6 @@ class Worker:
             gc.collect()
             gc.freeze()
             yield gateway
-            telemetry.draining_started()
 
     async def _remember(self, stack: AsyncExitStack, gateway: Gateway) -> None:
         """What outlives a request: in Redis, in this process's own memory where it is the only one, or nowhere."""
@@ -153,7 +152,7 @@ class Worker:
     def hindrances(self) -> Sequence[str]:
         if self._gateway is None:
             return ("starting",)
-        return (DRAINING,) if self._gateway.standing.is_draining else ()
+        return (DRAINING,) if self.application.is_leaving else ()
 
     def digest(self) -> str:
         return self._settings.site.digest

@@ -64,8 +64,10 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
     except ClientLeft:
         note_leaving(exchange)
     except asyncio.CancelledError:
-        note_leaving(exchange)
-        raise
+        if client.left or not gateway.standing.is_over:
+            note_leaving(exchange)
+            raise
+        await lose(exchange)
     except Exception as error:  # the one place: a bug of ours is logged, and the client told no more than that
         gateway.telemetry.exception(record, error)
         await refuse(exchange, Failed(Outcome.INTERNAL, "the gateway failed: its log says why, under this request id"))
@@ -78,6 +80,13 @@ def note_leaving(exchange: Exchange) -> None:
     """The client left: an outcome of its own, unless it had all that it asked for."""
     if not exchange.is_settled:
         exchange.record.outcome = Outcome.CLIENT_LEFT
+
+
+async def lose(exchange: Exchange) -> None:
+    """The worker ends, and this call hasn't: that is told, and counted."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    await refuse(exchange, exchange.gateway.standing.lose())
 
 
 def receive(exchange: Exchange) -> Backend:

@@ -126,6 +126,16 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         GATEWAY, "A worker that drains gives up what another can go on with, and lets its clients go."
     ),
     "DUR-9": Requirement(GATEWAY, "A call has its time from when it began, however often it changes hands."),
+    # How a worker ends
+    "DRAIN-1": Requirement(
+        GATEWAY, "A replica that is told to end is unready at once, and serves whatever comes until the delay is over."
+    ),
+    "DRAIN-2": Requirement(GATEWAY, "Only what another worker can go on with is released, and its client comes back."),
+    "DRAIN-3": Requirement(
+        GATEWAY, "What is under way has the grace; what has not ended then is told that it failed, and counted."
+    ),
+    "DRAIN-4": Requirement(GATEWAY, "A second signal ends a replica at once, whatever is under way."),
+    "DRAIN-5": Requirement(GATEWAY, "Replicas that are restarted in turn, behind any load balancer, lose no call."),
     # Calls that are run once more
     "AGAIN-1": Requirement(
         GATEWAY, "A call that is lost is run once more for the client that made it: on its id, without a second error."

@@ -214,6 +214,7 @@ def write_config(config: Path, endpoints: Mapping[str, str]) -> None:
     """Writes the configuration that the gateway runs, as a file that may be edited."""
     lines = [
         "# What `mcp-gateway demo` runs. A change is taken up at once; the file is removed at the end.",
+        "drain: {delay: 0s}  # no load balancer has to learn of its end",
         "backends:",
     ]
     for name, url in endpoints.items():

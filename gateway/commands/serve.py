@@ -27,8 +27,13 @@ examples:
   mcp-gateway serve --config gateway.yaml --host 0.0.0.0 --port 8080 --workers 4
   mcp-gateway serve --config gateway.yaml --log-level debug     # why can't my client connect?
 
-What a flag says stands over MCPGW_... variables, and these over the file. Exit codes: 0 after SIGTERM or SIGINT, 2 if the
-configuration is invalid or a port can't be had.
+What a flag says stands over MCPGW_... variables, and these over the file.
+
+SIGTERM ends it as load balancers need it: unready at once, serving for `drain.delay`, then up to `drain.grace` for what
+is under way. Ctrl-C leaves the delay out. A second signal ends it at once.
+
+Exit codes: 0 after SIGTERM or SIGINT, 128 + the signal after a second one, 2 if the configuration is invalid or a port
+can't be had.
 """
 
 _NO_FOLDER = (
@@ -156,7 +161,9 @@ def _run(
     from gateway.downstream.servers import Plan, run_one
 
     make = create or _import_app()
-    plan = Plan(lambda: make(_refresh(settings, reload), reload), GatewayProtocol, listeners, admin_listeners)
+    plan = Plan(
+        lambda: make(_refresh(settings, reload), reload), GatewayProtocol, listeners, admin_listeners, settings.drain
+    )
     if folder is None:
         return run_one(plan)
     from gateway.downstream.workers import run_many

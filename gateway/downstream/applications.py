@@ -27,12 +27,34 @@ class Application:
         self._operations = operations
         self.admin = admin
         self.gateway: Gateway | None = None  # from start-up to shutdown
+        self.is_leaving = False  # from then on no connection is used again
 
     def drain(self) -> None:
-        """The worker is about to end: what would last for ever ends now, the rest in its own time."""
-        if self.gateway is not None and not self.gateway.standing.is_draining:
-            self.gateway.standing.drain()
+        """The worker is about to end: it is unready, and serves all that still comes."""
+        self.is_leaving = True
+
+    def release(self) -> None:
+        """Nothing comes any more: what would last for ever ends now, the rest in its own time."""
+        if self.gateway is not None:
+            if not self.gateway.standing.is_draining:
+                self.gateway.standing.drain()
             self.gateway.pumps.release()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a stream is pumped that no other worker could go on with."""
+        return self.gateway is not None and self.gateway.pumps.is_busy
+
+    def give_up(self) -> None:
+        """The grace is over: what is cancelled from now on tells its client that it failed."""
+        if self.gateway is not None:
+            self.gateway.standing.give_up()
+            self.gateway.pumps.give_up()
+
+    @property
+    def lost(self) -> int:
+        """How many calls were given up."""
+        return 0 if self.gateway is None else self.gateway.standing.lost
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:

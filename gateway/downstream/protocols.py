@@ -31,6 +31,9 @@ USER_TIMEOUT_MILLISECONDS: Final = 60_000
 """A client that vanished without FIN is found after these: by probes on a silent connection, by what stays unacknowledged
 on a talking one. Else its stream, and the backend's behind it, would stay open for ever."""
 
+LAST_CALL_SECONDS: Final = 1.0
+"""For a request to arrive whose connection was there before the listener closed: its client believes in it."""
+
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -95,6 +98,14 @@ class GatewayProtocol(HttpToolsProtocol):
     def _hang_up(self) -> None:
         self.transport.close()
 
+    def shutdown(self) -> None:
+        """uvicorn's: the server ends. A connection on which a request is on its way is not closed under it."""
+        if self._head_timer is None or self._is_deaf:
+            super().shutdown()
+        else:
+            self._await_no_head()
+            self._head_timer = self.loop.call_later(LAST_CALL_SECONDS, self._hang_up)
+
     def _await_no_head(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -131,6 +142,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if not is_idle:
             self._unanswered = (*(c for c in self._unanswered if not c.response_complete), self.cycle)
         super().on_headers_complete()
+        if isinstance(self.app, Application) and self.app.is_leaving:
+            self.cycle.keep_alive = False
 
     def _begin_direct(self) -> bool:
         path, _, query = self.url.partition(b"?")
@@ -146,7 +159,7 @@ class GatewayProtocol(HttpToolsProtocol):
             peer=self.client[0] if self.client else "",
             scheme=self.scheme or "http",
         )
-        client = DirectClient(self, gateway, inbound, self.parser.should_keep_alive())
+        client = DirectClient(self, gateway, inbound, self.parser.should_keep_alive() and not app.is_leaving)
         self._direct = client
         self.cycle = cast("Any", client)
         return True

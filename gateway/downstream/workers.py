@@ -7,30 +7,36 @@ port with it.
 
 import logging
 import os
+import queue
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.sock import close_sockets
 from uvicorn_worker import UvicornWorker
 
-from gateway.downstream.servers import (
-    GRACE_SECONDS,
-    Application,
-    Plan,
-    Server,
-    explain_hangup,
-    heed_hangup,
-    serve,
-    tune,
-)
+from gateway.downstream.drains import FAREWELL_SECONDS, SHUTDOWN_SECONDS, Server
+from gateway.downstream.servers import Application, Plan, explain_hangup, heed_hangup, serve, tune
+from gateway.policy.drains import Drain
 
 HANG_SECONDS: Final = 60
 """A worker whose event loop didn't turn for so long is killed and replaced."""
+
+HURRY_SECONDS: Final = 3.0
+"""For workers to end that were told twice: twice `FAREWELL_SECONDS`, and a little. Beyond it they are killed."""
+
+END_AT_ONCE: Final = signal.SIGQUIT
+"""What the parent sends its workers where the operator asked a second time."""
+
+END_WITHOUT_DELAY: Final = signal.SIGUSR2
+"""What it sends them after Ctrl-C. SIGTERM means the same however often it comes: service managers send it to the parent
+and to the workers, and the parent passes it on."""
 
 
 def run_many(plan: Plan, workers: int, metrics_folder: Path) -> int:
@@ -69,7 +75,6 @@ class _Fleet(BaseApplication):  # type: ignore[misc]
             "worker_class": _worker_class(self._plan),
             "logger_class": _GunicornLog,
             "timeout": HANG_SECONDS,
-            "graceful_timeout": GRACE_SECONDS + 5,  # uvicorn's own patience ends first
             "control_socket_disable": True,
             "child_exit": _forget_worker,
             "worker_tmp_dir": str(memory) if os.access(memory, os.W_OK) else None,
@@ -80,20 +85,58 @@ class _Fleet(BaseApplication):  # type: ignore[misc]
         return self._plan.create()
 
     def run(self) -> None:
-        _Arbiter(self).run()
+        _Arbiter(self, self._plan.drain).run()
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
     """gunicorn's parent process, with signals that mean the same as with one worker."""
 
+    def __init__(self, app: BaseApplication, drain: Drain) -> None:
+        self._drain = drain
+        self._first_word: int = signal.SIGTERM
+        self._hurried_by: int | None = None
+        self.LISTENERS: list[Any]
+        super().__init__(app)
+
     def handle_int(self) -> None:
-        raise StopIteration  # as SIGTERM: wait for what is under way. A second one doesn't wait.
+        self._first_word = END_WITHOUT_DELAY
+        raise StopIteration
 
     def handle_hup(self) -> None:
         if heed_hangup():
             explain_hangup()
         else:
-            self.handle_term()
+            self.handle_int()
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the workers as gunicorn does, but a second signal of any kind ends the wait."""
+        close_sockets(self.LISTENERS, unlink=False)  # the workers have them, and accept for as long as they should
+        self.LISTENERS = []
+        self.kill_workers(self._first_word if graceful else END_AT_ONCE)
+        until = time.monotonic() + self._drain.delay_seconds + self._drain.grace_seconds
+        until += FAREWELL_SECONDS + SHUTDOWN_SECONDS + HURRY_SECONDS
+        while self.WORKERS and time.monotonic() < until:
+            if (number := self._next_signal()) in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                self._hurried_by = number
+                self.kill_workers(END_AT_ONCE)
+                until = min(until, time.monotonic() + HURRY_SECONDS)
+            self.reap_workers()
+        self.kill_workers(signal.SIGKILL)
+        self.reap_workers()
+
+    def _next_signal(self) -> int | None:
+        try:
+            return int(self.SIG_QUEUE.get(timeout=0.1))
+        except queue.Empty:
+            return None
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        try:
+            super().halt(reason, exit_status)
+        except SystemExit as ended:
+            if self._hurried_by is not None and not ended.code:
+                raise SystemExit(128 + self._hurried_by) from None
+            raise
 
 
 class _GunicornLog(Logger):  # type: ignore[misc]
@@ -121,16 +164,14 @@ def _worker_class(plan: Plan) -> type[UvicornWorker]:
         async def _serve(self) -> None:
             self.config.app = self.wsgi
 
-            def end_at_once(_number: int, _frame: Any) -> None:
-                server.should_exit = server.force_exit = True
-
             # The parent tells workers when to end. SIGINT from a terminal goes to all at once, and is the parent's.
             on_signals: dict[int, Any] = {
-                signal.SIGTERM: None,
+                signal.SIGTERM: lambda *_: server.begin_end(plan.drain.delay_seconds),
                 signal.SIGINT: signal.SIG_IGN,
-                signal.SIGQUIT: end_at_once,
+                END_WITHOUT_DELAY: lambda *_: server.begin_end(0.0),
+                END_AT_ONCE: lambda number, frame: server.hurry(number, frame),
             }
-            server = Server(self.config, self.wsgi.drain, on_signals, parent=self.ppid)
+            server: Server = Server(self.config, self.wsgi, plan.drain, on_signals, parent=self.ppid)
             listeners = [wrapped.sock for wrapped in self.sockets]  # gunicorn's own class closes them twice
             await serve(server, self.wsgi, listeners[:main_count], listeners[main_count:])
             if not server.started:

@@ -99,6 +99,8 @@ class Pump:
         self.outcome = Outcome.OK
         self.detail = ""
 
+    can_be_released = False
+
     async def run(self) -> None:
         """Never raises but when cancelled. A request left without a response gets a JSON-RPC error on its id."""
         try:
@@ -141,7 +143,10 @@ class AnyPump(Protocol):
     """What reads a stream to its end and hands its events over."""
 
     hand_over: HandOver
-    reader: StreamReader
+
+    @property
+    def can_be_released(self) -> bool:
+        """Whether another worker could go on with the stream now, and lose nothing."""
 
     async def run(self) -> None:
         """Never raises but when cancelled."""
@@ -163,12 +168,17 @@ async def follow(pump: AnyPump, client: Client, record: Record) -> None:
 
 
 class Pumps:
-    """The pumps of this worker: they outlive the exchanges that started them, never the worker."""
+    """The pumps of this worker: they outlive the exchanges that started them, never the worker.
 
-    def __init__(self, standing: Standing) -> None:
+    `are_releasable`: whether there may be another worker that can go on with a durable stream.
+    """
+
+    def __init__(self, standing: Standing, *, are_releasable: bool = True) -> None:
         self._standing = standing
+        self.are_releasable = are_releasable
         self._tasks: set[asyncio.Task[None]] = set()
-        self._durable: dict[StreamName, tuple[asyncio.Task[None], StreamReader] | None] = {}
+        self._durable: dict[StreamName, tuple[asyncio.Task[None], AnyPump] | None] = {}
+        self._released: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -183,10 +193,10 @@ class Pumps:
             self._standing.add(task)
             return task.cancel
         if stream is not None:
-            self._durable[stream] = (task, pump.reader)
+            self._durable[stream] = (task, pump)
             task.add_done_callback(lambda _: self.forget(stream))
-            if self._standing.is_draining and pump.reader.cursor:
-                task.get_loop().call_soon(task.cancel)  # behind its first step: what never ran could give up nothing
+            if self._standing.is_draining:
+                task.get_loop().call_soon(self.release)  # behind its first step: what never ran could give up nothing
         return _go_on
 
     def reserve(self, stream: StreamName) -> bool:
@@ -211,11 +221,32 @@ class Pumps:
         """No pump of that stream is here any more."""
         self._durable.pop(stream, None)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are durable streams that were not released, or not yet."""
+        return bool(self._durable)
+
     def release(self) -> None:
-        """The worker drains: streams that another worker can go on with are given up, so that it may at once."""
-        for entry in list(self._durable.values()):
-            if entry is not None and entry[1].cursor:
-                entry[0].cancel()
+        """The worker drains: streams that another worker can go on with are given up, so that it may at once.
+
+        Again and again: one whose events wait for Redis, or that has no upstream cursor yet, may be able to later.
+        """
+        for task, pump in filter(None, list(self._durable.values())):
+            if self.are_releasable and pump.can_be_released:
+                self._give_up(task)
+
+    def give_up(self) -> None:
+        """The grace is over: what could not be released ends all the same. Whoever follows it elsewhere is told of the loss."""
+        for task, _ in filter(None, list(self._durable.values())):
+            self._standing.lost += self._give_up(task)
+
+    def _give_up(self, task: asyncio.Task[None]) -> bool:
+        """Cancels the pump, unless that was done: a second time would cut off its leave-taking."""
+        if task in self._released or task.done():
+            return False
+        self._released.add(task)
+        task.add_done_callback(self._released.discard)
+        return task.cancel()
 
     async def close(self) -> None:
         """Ends them all, and waits until they have."""

@@ -20,6 +20,7 @@ from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.reexecutions import Reexecution
 from gateway.exchange.reopens import make_reopen
 from gateway.exchange.sessions import digest_session
+from gateway.exchange.standing import come_back
 from gateway.policy.streams import NOBODY, Facts, LogAway, Owner, Reading, Refusal, State, Takeover
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol.cursors import Cursor, EventId, StreamName, encode_event_id
@@ -53,7 +54,7 @@ async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
     closed = exchange.gateway.telemetry.stream_opened(exchange.record, "resume")
     exchange.client.cut_on_leave()
     standing = exchange.gateway.standing
-    if (task := asyncio.current_task()) is not None:
+    if (task := asyncio.current_task()) is not None and exchange.gateway.pumps.are_releasable:
         standing.add(task)
     try:
         await follower.run()
@@ -62,6 +63,8 @@ async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
             raise
         task.uncancel()  # the worker drains: the stream ends here, and the client resumes elsewhere
         await follower.start()  # an error instead would make some clients give up
+        if follower.has_primers:
+            await exchange.client.write(come_back())
         await exchange.client.end()
     finally:
         leave()
@@ -142,6 +145,12 @@ class Follower:
                 await self.start()
                 await self._wait(RETRY_SECONDS)
 
+    @property
+    def has_primers(self) -> bool:
+        """Whether the client knows events without data; an older one would take them for messages."""
+        session = self._exchange.session
+        return session is not None and session.version >= VERSION_WITH_PRIMERS
+
     async def start(self) -> None:
         """The head of the reply, and where the client is; harmless when repeated."""
         exchange = self._exchange
@@ -149,7 +158,7 @@ class Follower:
             return
         exchange.record.status = 200
         await exchange.client.start(200, [*SSE_HEADERS, *exchange.reply_headers], until_close=True)
-        if exchange.session is not None and exchange.session.version >= VERSION_WITH_PRIMERS:
+        if self.has_primers:
             await exchange.client.write(with_id(PRIMER, encode_event_id(self._stream, self._cursor).encode("ascii")))
 
     async def _pass_on(self, reading: Reading) -> bool:

@@ -4,21 +4,29 @@ Nothing but their client ends them, so when a worker drains it must: the clients
 """
 
 import asyncio
-from typing import Any
+import random
+from typing import Any, Final
 
 import msgspec
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 
 from gateway.protocol.events import message_event
 from gateway.protocol.messages import RequestId
+from gateway.protocol.outcomes import Failed, Outcome
+
+RETRY_MILLISECONDS: Final = (1000, 1999)
+"""After how long clients of a drained worker come back, each after its own time, or all of them would at once. Not sooner than
+SDKs do by themselves: they keep to what they were told last, and give up after two vain attempts."""
 
 
 class Standing:
-    """The tasks behind this worker's standing streams."""
+    """The tasks behind this worker's standing streams, and how far its end has come."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.is_draining = False
+        self.is_draining = False  # no request comes any more
+        self.is_over = False  # the grace, too: what is cancelled from now on failed
+        self.lost = 0  # calls that failed so
 
     def add(self, task: asyncio.Task[Any]) -> None:
         """From now on the task is ended by `drain`; it leaves by itself when it is done.
@@ -35,6 +43,23 @@ class Standing:
         self.is_draining = True
         for task in self._tasks:
             task.cancel()
+
+    def give_up(self) -> None:
+        """The grace is over."""
+        self.is_over = True
+
+    def lose(self) -> Failed:
+        """What a client is told whose call was cut at the end of the grace."""
+        self.lost += 1
+        message = (
+            "the gateway is being replaced, and this call did not end in time: see what it has done, then call again"
+        )
+        return Failed(Outcome.DRAINING, message)
+
+
+def come_back() -> bytes:
+    """What a client is told whose stream ends here and goes on elsewhere (WHATWG HTML §9.2.6, `retry`)."""
+    return b"retry: %d\n\n" % random.randint(*RETRY_MILLISECONDS)  # noqa: S311  # spreads clients, hides nothing
 
 
 def listen_ended(request_id: RequestId) -> bytes:

@@ -23,7 +23,7 @@ from gateway.exchange.reexecutions import Reexecution, request_to_keep
 from gateway.exchange.reopens import make_reopen
 from gateway.exchange.resumes import is_ended
 from gateway.exchange.sessions import digest_session
-from gateway.exchange.standing import listen_ended
+from gateway.exchange.standing import come_back, listen_ended
 from gateway.policy.backends import Backend
 from gateway.policy.streams import Facts, Hold
 from gateway.ports import Answer, StreamTurn
@@ -67,9 +67,10 @@ async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iter
     except Failed as failure:
         await end_with_errors(exchange, failure, reader)
     except asyncio.CancelledError:
-        if not is_listen or client.left or not exchange.gateway.standing.is_draining:
+        standing = exchange.gateway.standing
+        if client.left or not (standing.is_draining if is_listen else standing.is_over):
             raise
-        await end_subscription(exchange, reader)
+        await (end_subscription(exchange, reader) if is_listen else end_with_loss(exchange, reader))
     finally:
         settle(exchange, reader)
         closed()
@@ -83,6 +84,13 @@ async def end_subscription(exchange: Exchange, reader: StreamReader) -> None:
         await exchange.client.write(listen_ended(request_id))
     exchange.record.outcome = Outcome.OK
     await exchange.client.end()
+
+
+async def end_with_loss(exchange: Exchange, reader: StreamReader) -> None:
+    """The worker ends, and the call hasn't: the client is told, in what is left of the time."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    await end_with_errors(exchange, exchange.gateway.standing.lose(), reader)
 
 
 def settle(exchange: Exchange, reader: StreamReader) -> None:
@@ -177,13 +185,40 @@ async def relay_following(exchange: Exchange, answer: Answer, pump: Pump | Durab
         )
         await follow(pump, client, record)
         record.outcome, record.rpc_code, record.detail = pump.outcome, reader.code, pump.detail
-        await client.end()
+        await end_following(exchange, reader)
+    except asyncio.CancelledError:
+        leave()
+        if client.left or not gateway.standing.is_over:
+            raise
+        await end_lost(exchange, pump)
     except BaseException:
         leave()
         raise
     finally:
         settle(exchange, reader)
         closed()
+
+
+async def end_following(exchange: Exchange, reader: StreamReader) -> None:
+    """The end of the reply. Where the worker drains, and the stream goes on without it, its client is told to come back."""
+    client, session, record = exchange.client, exchange.session, exchange.record
+    goes_on = bool(reader.awaited or reader.is_open_ended) and record.outcome is Outcome.CLIENT_LEFT
+    if goes_on and exchange.gateway.standing.is_draining:
+        record.outcome = Outcome.OK  # it didn't leave: we did, and nothing of it is lost
+        if session is not None and session.version >= VERSION_WITH_PRIMERS:  # older ones would take it for a message
+            await client.write(come_back())
+    await client.end()
+
+
+async def end_lost(exchange: Exchange, pump: Pump | DurablePump) -> None:
+    """The grace is over. Of a stream with a log the loss is told by who follows it elsewhere; of another, here."""
+    if isinstance(pump, Pump):
+        await end_with_loss(exchange, pump.reader)
+        return
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    exchange.record.outcome = Outcome.DRAINING
+    await exchange.client.end()
 
 
 async def begin_durable(

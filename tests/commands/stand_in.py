@@ -41,6 +41,15 @@ class StandIn:
     def drain(self) -> None:
         self._draining.set()
 
+    def release(self) -> None:
+        """It has no streams that others could go on with."""
+
+    def give_up(self) -> None:
+        """Nor calls that could be lost."""
+
+    is_busy = False
+    lost = 0
+
     def hindrances(self) -> Sequence[str]:
         return ["draining"] if self._draining.is_set() else []
 

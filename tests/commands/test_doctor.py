@@ -70,7 +70,7 @@ def test_a_sample_backend_of_both_eras_has_nothing_broken() -> None:
 def test_the_gateway_in_front_of_it_is_fine_throughout(tmp_path: Path) -> None:
     config = tmp_path / "gateway.yaml"
     with processes.serving("backends.echo") as url:
-        config.write_text(f"backends:\n  echo:\n    endpoints: [{url}]\n")
+        config.write_text(f"drain: {{delay: 0s}}\nbackends:\n  echo:\n    endpoints: [{url}]\n")
         command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
         with processes.running(command, name="gateway") as gateway:
             origin = gateway.wait_for_line(r"(http://127\.0\.0\.1:\d+)")[1]

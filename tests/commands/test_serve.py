@@ -32,7 +32,8 @@ def config(tmp_path: Path) -> Path:
 
 @contextmanager
 def started(*arguments: object, module: str = "tests.commands.stand_in", **environ: str) -> Iterator[Child]:
-    child = Child([sys.executable, "-m", module, *map(str, arguments)], env=environ, name="serve")
+    env = {"MCPGW_DRAIN__DELAY": "0s", **environ}
+    child = Child([sys.executable, "-m", module, *map(str, arguments)], env=env, name="serve")
     try:
         yield child
     finally:

@@ -177,10 +177,15 @@ async def test_a_cancellation_by_the_server_is_not_taken_for_the_client() -> Non
 
 
 @proves("LEAVE-3")
-async def test_draining_ends_standing_streams_once() -> None:
+async def test_standing_streams_end_once_and_not_before_nothing_comes_any_more() -> None:
     world = World()
     app = app_over(world)
     app.drain()
-    app.drain()
+    assert (app.is_leaving, world.standing.is_draining) == (True, False)
+    app.release()
+    app.release()
     assert world.standing.is_draining
-    Application(Life(world), operations).drain()  # before start-up there is nothing to end
+    app = Application(Life(world), operations)
+    app.release()  # before start-up there is nothing to end
+    app.give_up()
+    assert (app.is_busy, app.lost) == (False, 0)

@@ -119,7 +119,8 @@ def running_fleet(
 ) -> Iterator[Fleet]:
     """A fleet with that configuration (YAML), until the block is left; its output is shown if the block fails."""
     key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
-    shared = {"MCPGW_SESSION_KEYS": key, **(env or {})}
+    # The balancer asks nobody whether they are ready: unless a test wants it, there is nothing to wait for.
+    shared = {"MCPGW_SESSION_KEYS": key, "MCPGW_DRAIN__DELAY": "0s", **(env or {})}
     with ExitStack() as cleanup:
         folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="fleet-"))
         file = Path(folder) / "gateway.yaml"

@@ -115,5 +115,4 @@ def test_what_else_happens_is_told() -> None:
     telemetry, stream = make_telemetry()
     telemetry.worker_started("w1")
     telemetry.era_found("echo", "modern", spoken=True)
-    telemetry.draining_started()
-    assert [line["event"] for line in read(stream)] == ["worker started", "era found", "draining"]
+    assert [line["event"] for line in read(stream)] == ["worker started", "era found"]
