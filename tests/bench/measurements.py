@@ -51,10 +51,9 @@ def measure_calls(target: Target, case: Case, era: Era, turn: int, seconds: floa
 
 def measure_events(target: Target, flow: Flow, turn: int, seconds: float, backend_port: int) -> Events:
     """One window. Where there is a log, each event must be in it: a stream that went past it would cost less."""
-    options = ["-t", "progress", "-E", "-c", str(flow.streams), "-n", str(flow.events), "-b", str(flow.burst)]
-    options += ["-D", str(flow.interval_ms)] if flow.interval_ms else ["-A", str(backend_port)]
     before = _count_logged(target)
-    found = run_bench(target, "legacy", [*options, "-d", str(seconds), "-w", str(WARM_SECONDS)])
+    options = [*flow_options(flow, backend_port), "-d", str(seconds), "-w", str(WARM_SECONDS)]
+    found = run_bench(target, "legacy", options)
     logged = _count_logged(target) - before
     target.trim_log()
     row = Events(
@@ -75,6 +74,12 @@ def measure_events(target: Target, flow: Flow, turn: int, seconds: float, backen
         load=round(os.getloadavg()[0], 2),
     )
     return judge_log(row) if target.has_log else row
+
+
+def flow_options(flow: Flow, backend_port: int) -> list[str]:
+    """What tells the load generator to drive that flow."""
+    options = ["-t", "progress", "-E", "-c", str(flow.streams), "-n", str(flow.events), "-b", str(flow.burst)]
+    return [*options, *(["-D", str(flow.interval_ms)] if flow.interval_ms else ["-A", str(backend_port)])]
 
 
 def judge_log(row: Events) -> Events:

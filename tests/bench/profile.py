@@ -24,8 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tests.bench import contenders, measurements, programs
-from tests.bench.rows import ERAS, Era
+from tests.bench import contenders, measurements, programs, stores
+from tests.bench.rows import ERAS, FLOWS, Era
 
 INTERVAL_SECONDS = 0.001  # the kernel rounds it up to its tick
 STDLIB = sysconfig.get_path("stdlib") + "/"
@@ -96,11 +96,14 @@ def main() -> None:
     signal.signal(signal.SIGPROF, samples.take)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has shut down
     measured, _ = programs.choose_cpus()
-    with contenders.running_backend() as backend_port:
+    with contextlib.ExitStack() as stack:
+        backend_port = stack.enter_context(contenders.running_backend())
+        redis = stack.enter_context(stores.running_redis()).url if arguments.log == "redis" else ""
         os.sched_setaffinity(0, measured)
         port = programs.free_port()
-        config = contenders.write_gateway_config(contenders.Place(backend_port, port, workers=1))
-        driver = threading.Thread(target=_drive, args=(arguments, port, samples), daemon=True)
+        place = contenders.Place(backend_port, port, workers=1, redis=redis)
+        config = contenders.write_gateway_config(place, arguments.log)
+        driver = threading.Thread(target=_drive, args=(arguments, place, samples), daemon=True)
         driver.start()
         log = (programs.LOGS / "profile.log").open("w")
         sys.argv = ["gateway", "serve", "--config", str(config), "--port", str(port), "--workers", "1"]
@@ -108,13 +111,20 @@ def main() -> None:
             runpy.run_module("gateway", run_name="__main__", alter_sys=True)
 
 
-def _drive(arguments: argparse.Namespace, port: int, samples: Samples) -> None:
+def _drive(arguments: argparse.Namespace, place: contenders.Place, samples: Samples) -> None:
     """Loads the gateway from outside its event loop, reports, and ends the process with its SIGTERM."""
-    target = contenders.Target("profile", port, "/b/mcp", None)
+    target = contenders.Target("profile", place.port, "/b/mcp", None)
     try:
-        while not contenders.answers(port, target.path):
+        while not contenders.answers(place.port, target.path):
             time.sleep(0.05)
         options = ["-t", arguments.tool, "-s", str(arguments.size), "-c", "16", "-d", "100"]
+        if flow := next((flow for flow in FLOWS if flow.name == arguments.flow), None):
+            options, arguments.era, arguments.tool = (
+                measurements.flow_options(flow, place.backend_port),
+                "legacy",
+                flow.title,
+            )
+            options += ["-d", "100"]
         measurements.run_bench(target, arguments.era, [*options, "-q", "500"])
         cpu = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
@@ -127,11 +137,11 @@ def _drive(arguments: argparse.Namespace, port: int, samples: Samples) -> None:
 
 def _report(arguments: argparse.Namespace, samples: Samples, cpu: float, found: dict[str, Any]) -> None:
     out = sys.__stderr__ or sys.stderr
-    calls = max(found["calls"], 1)
+    calls, what = max(found["calls"], 1), "events" if arguments.flow else "calls"
     wrong = f", {found['errors']} ERRORS: {found['error']}" if found["errors"] else ""
     print(
-        f"{found['calls']:,} calls ({arguments.era}, {arguments.tool}, {arguments.size} B) in {cpu:.2f} s of CPU: "
-        f"{cpu / calls * 1e6:.0f} µs per call, {samples.count:,} samples{wrong}",
+        f"{found['calls']:,} {what} ({arguments.era}, {arguments.tool}, {arguments.size} B) in {cpu:.2f} s of CPU: "
+        f"{cpu / calls * 1e6:.0f} µs each, {samples.count:,} samples{wrong}",
         file=out,
     )
     scale = cpu / calls * 1e6 / max(samples.count, 1)
@@ -153,6 +163,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=60_000, help="how many calls (default %(default)s)")
     parser.add_argument("--era", choices=eras, default="modern")
     parser.add_argument("--tool", choices=("echo", "echo_sse", "progress"), default="echo")
+    parser.add_argument("--flow", choices=[flow.name for flow in FLOWS], help="long calls instead, event by event")
+    parser.add_argument("--log", choices=("none", "memory", "redis"), default="none", help="what keeps their events")
     parser.add_argument("--size", type=int, default=200, help="bytes of text (default %(default)s)")
     parser.add_argument("--top", type=int, default=40, help="lines of each table (default %(default)s)")
     return parser.parse_args()

@@ -73,7 +73,7 @@ def _shows(fault: Fault, backend_port: int) -> bool:
 
 def _shows_lateness(backend_port: int) -> bool:
     """Whether a proxy that takes its time makes events as old as that, and one that doesn't leaves them younger."""
-    ages = []
+    ages: list[float] = []
     for change in (bytes, _delay):
         with faulty_proxy(Fault("late", "legacy", "progress", answer=change), backend_port) as port:
             options = ["-E", "-t", "progress", "-c", "1", "-n", "10", "-A", str(backend_port), "-w", "0", "-q", "40"]
