@@ -94,13 +94,13 @@ async def meet_request(exchange: Exchange, aggregate: Aggregate, intent: Send, b
             return await meet_reading(exchange, aggregate, intent, body)
         return await narrow_named(exchange, aggregate, intent, body, target)
     if method in LIST_METHODS:
-        await list_all(exchange, aggregate, intent, read_cursor(body))
+        await list_all(exchange, aggregate, intent, body, read_cursor(body))
     elif method == COMPLETE:
         return await narrow_completion(exchange, aggregate, intent, body)
     elif method in TASK_METHODS:
         return narrow_owned(exchange, aggregate, intent, body, "params", "taskId")
     elif method == DISCOVER and intent.era is Era.MODERN:
-        await discover_all(exchange, aggregate)
+        await discover_all(exchange, aggregate, intent, body)
     elif method == "initialize" and intent.era is Era.LEGACY:
         await begin_all(exchange, aggregate, intent, body)
     elif method == "logging/setLevel" and intent.era is Era.LEGACY:

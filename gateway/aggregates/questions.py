@@ -12,11 +12,13 @@ import msgspec
 from gateway.aggregates.members import copy_for
 from gateway.exchange.exchanges import Exchange
 from gateway.exchange.healings import forward_healing
+from gateway.exchange.recalls import asker_of
 from gateway.exchange.responses import read_response
 from gateway.policy.aggregates import Aggregate, Member
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.listings import LeftOut
 from gateway.protocol import headers as h
+from gateway.protocol.cacheables import CACHEABLE_METHODS, normalize_request
 from gateway.protocol.intents import Send
 from gateway.protocol.messages import Kind, Message
 from gateway.protocol.outcomes import Ended, Failed, Outcome
@@ -24,6 +26,9 @@ from gateway.protocol.versions import Era
 
 T = TypeVar("T")
 Fields = Mapping[str, msgspec.Raw]
+
+ANONYMOUS: Final = ""
+"""The principal where nobody is asked who they are (`auth: none`)."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -50,6 +55,24 @@ _decode_response: Final = msgspec.json.Decoder(_Response).decode
 
 
 async def ask(exchange: Exchange, backend: Backend, method: str, params: Fields) -> bytes:
+    """The `result` of one request to the member that the exchange is turned to, or what is kept of it.
+
+    Raises `Refused`, `Ended`.
+    """
+
+    async def fetch() -> bytes:
+        return await ask_anew(exchange, backend, method, params)
+
+    if exchange.record.era != Era.MODERN or method not in CACHEABLE_METHODS:
+        return await fetch()
+    said = normalize_request(_encode({"method": method, "params": params}))
+    if said is None:
+        return await fetch()
+    asker = asker_of(exchange, ANONYMOUS)
+    return (await exchange.gateway.caches.ask(backend, asker, method, said, fetch)).result
+
+
+async def ask_anew(exchange: Exchange, backend: Backend, method: str, params: Fields) -> bytes:
     """The `result` of one request to the member that the exchange is turned to. Raises `Refused`, `Ended`."""
     request_id = f"gateway-{exchange.gateway.new_trace()}"  # never the client's, nor given twice in a session
     body = _encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})

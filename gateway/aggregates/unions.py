@@ -3,39 +3,44 @@
 A member that fails is left out and named; only where all fail the client is told of a failure.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from gateway.aggregates.catalogues import load_listing
-from gateway.aggregates.questions import ask, ask_all, find_endpoint, read_result
+from gateway.aggregates.questions import ANONYMOUS, ask, ask_all, find_endpoint, read_result
 from gateway.exchange.attempts import forward
 from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, reply
 from gateway.exchange.handshakes import name_client, read_params
 from gateway.exchange.healings import forward_healing
+from gateway.exchange.recalls import asker_of
 from gateway.exchange.responses import read_response
 from gateway.policy.aggregates import Aggregate, Member
 from gateway.policy.backends import Backend
 from gateway.policy.listings import LeftOut
 from gateway.protocol import headers as h
+from gateway.protocol.cacheables import normalize_request
 from gateway.protocol.catalogues import LIST_METHODS, encode_page
 from gateway.protocol.intents import End, Intent, Send
 from gateway.protocol.outcomes import Failed, Outcome, Rejected
 from gateway.protocol.pages import (
     PURPOSE,
     CursorGone,
+    ListCursor,
     continue_after,
     encode_list_cursor,
     end_page,
     next_cursor,
     parse_list_cursor,
 )
-from gateway.protocol.results import Malformed
+from gateway.protocol.results import STALE, Malformed
 from gateway.protocol.sessions import MAX_PARAMS_BYTES, Part, Session, encode_session
 from gateway.protocol.sessions import PURPOSE as SESSION
 from gateway.protocol.unions import Introduction, merge_discover, merge_initialize, parse_discover, parse_initialize
+from gateway.protocol.versions import Era
 
 DISCOVER: Final = "server/discover"
 _encode: Final = msgspec.json.Encoder().encode
@@ -48,12 +53,12 @@ async def reply_result(exchange: Exchange, result: bytes, headers: h.Headers | N
     await reply(exchange, 200, [(b"content-type", h.JSON), *exchange.reply_headers, *(headers or [])], body)
 
 
-def name_missing(left_out: dict[str, LeftOut]) -> dict[str, str]:
+def name_missing(left_out: Mapping[str, LeftOut]) -> dict[str, str]:
     """For clients: who is missing, and the word for why."""
     return {backend: one.reason for backend, one in left_out.items()}
 
 
-def nobody(aggregate: Aggregate, left_out: dict[str, LeftOut]) -> Failed:
+def nobody(aggregate: Aggregate, left_out: Mapping[str, LeftOut]) -> Failed:
     """All members failed."""
     message = f"no server behind {aggregate.mount} can answer now"
     return Failed(Outcome.UNREACHABLE, message, data={"leftOut": name_missing(left_out)})
@@ -95,17 +100,22 @@ async def begin_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body
     await reply_result(exchange, result, [(h.SESSION, token.encode("ascii"))])
 
 
-async def discover_all(exchange: Exchange, aggregate: Aggregate) -> None:
+async def discover_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> None:
     """`server/discover`: what all members can do together."""
 
     async def discover_one(copy: Exchange, backend: Backend) -> Introduction:
         result = await ask(copy, backend, DISCOVER, {"_meta": msgspec.Raw(exchange.meta)})
         return read_introduction(parse_discover, result, backend)
 
-    given, left_out = await ask_all(exchange, aggregate, aggregate.members, discover_one)
-    if not given:
-        raise nobody(aggregate, left_out)
-    await reply_result(exchange, merge_discover(given, exchange.gateway.server, name_missing(left_out)))
+    async def make() -> bytes:
+        given, left_out = await ask_all(exchange, aggregate, aggregate.members, discover_one)
+        if not given:
+            raise nobody(aggregate, left_out)
+        if left_out:  # who is missing may be back any moment
+            given = {backend: told._replace(freshness=STALE) for backend, told in given.items()}
+        return merge_discover(given, exchange.gateway.server, name_missing(left_out))
+
+    await reply_result(exchange, await recall(exchange, aggregate, intent, body, make))
 
 
 def read_introduction(parse: Callable[[bytes], Introduction], result: bytes, backend: Backend) -> Introduction:
@@ -118,37 +128,68 @@ def read_introduction(parse: Callable[[bytes], Introduction], result: bytes, bac
         ) from malformed
 
 
-async def list_all(exchange: Exchange, aggregate: Aggregate, intent: Send, shown_cursor: str | None) -> None:
-    """One page of a merged list. Raises `Rejected` for a cursor that isn't of this list, or whose place in it is gone."""
-    kind = LIST_METHODS[intent.first.method]
-    method = intent.first.method
-    cursor = None
-    if shown_cursor is not None:
-        plain = exchange.gateway.seals.open(shown_cursor, PURPOSE)
-        cursor = None if plain is None else parse_list_cursor(plain, aggregate.name, method)
-        if cursor is None:
-            raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` is none that this server gave for this list")
-    listing = await load_listing(exchange, aggregate, kind)
-    catalogue, left_out = listing.catalogue, dict(listing.left_out)
-    if left_out and not catalogue.entries and len(left_out) == len(aggregate.members):
+async def recall(
+    exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes, make: Callable[[], Awaitable[bytes]]
+) -> bytes:
+    """The merged result, or what is kept of it. A legacy one is its session's own, and never kept."""
+    said = normalize_request(body) if intent.era is Era.MODERN else None
+    if said is None:
+        return await make()
+    whole = stand_in(aggregate.name, exchange.site.digest)
+    caches, asker = exchange.gateway.caches, asker_of(exchange, ANONYMOUS)
+    told = await caches.ask(whole, asker, intent.first.method, said, make)
+    caches.depend(whole.name, (member.backend for member in aggregate.members))
+    exchange.record.cache = told.outcome
+    return told.result
+
+
+@lru_cache(maxsize=256)
+def stand_in(name: str, digest: str) -> Backend:
+    """What an aggregate is to the cache. With another configuration it is another one."""
+    return Backend(f"aggregate {name}", (), mount=digest)
+
+
+async def list_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes, shown: str | None) -> None:
+    """One page of a merged list, behind the `shown` cursor. Raises `Rejected` for one that isn't of this list."""
+
+    async def make() -> bytes:
+        return await make_page(exchange, aggregate, intent, shown)
+
+    await reply_result(exchange, await recall(exchange, aggregate, intent, body, make))
+
+
+async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, shown: str | None) -> bytes:
+    """The page, of what members list now."""
+    method, seals = intent.first.method, exchange.gateway.seals
+    cursor = None if shown is None else open_cursor(exchange, aggregate, method, shown)
+    listing = await load_listing(exchange, aggregate, LIST_METHODS[method])
+    entries, left_out = listing.catalogue.entries, listing.left_out
+    if not entries and len(left_out) == len(aggregate.members):
         raise nobody(aggregate, left_out)
     try:
-        start = 0 if cursor is None else continue_after(catalogue.entries, cursor)
+        start = 0 if cursor is None else continue_after(entries, cursor)
     except CursorGone:
         raise Rejected(Outcome.INVALID_PARAMS, "the list has changed: ask for it from its beginning") from None
-    end = end_page(catalogue.entries, start)
-    following = next_cursor(catalogue.entries, end, aggregate.name, method)
-    sealed = None if following is None else exchange.gateway.seals.seal(encode_list_cursor(following), PURPOSE)
-    page = encode_page(
-        kind,
-        [entry.raw for entry in catalogue.entries[start:end]],
+    end = end_page(entries, start)
+    following = next_cursor(entries, end, aggregate.name, method)
+    return encode_page(
+        LIST_METHODS[method],
+        [entry.raw for entry in entries[start:end]],
         intent.era,
-        next_cursor=sealed,
-        freshness=listing.freshness,
+        next_cursor=None if following is None else seals.seal(encode_list_cursor(following), PURPOSE),
+        freshness=STALE if left_out else listing.freshness,  # who is missing may be back any moment
         server=exchange.gateway.server,
         left_out=name_missing(left_out),
     )
-    await reply_result(exchange, page)
+
+
+def open_cursor(exchange: Exchange, aggregate: Aggregate, method: str, shown: str) -> ListCursor:
+    """The place in the list that a client's cursor names. Raises `Rejected`."""
+    plain = exchange.gateway.seals.open(shown, PURPOSE)
+    cursor = None if plain is None else parse_list_cursor(plain, aggregate.name, method)
+    if cursor is None:
+        raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` is none that this server gave for this list")
+    return cursor
 
 
 def members_with_part(exchange: Exchange, aggregate: Aggregate) -> Iterable[Member]:

@@ -13,7 +13,7 @@ A backend's word that a list changed drops what is kept of it, and what is on it
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
@@ -126,6 +126,7 @@ class Caches:
         self._entries: dict[Key, Kept] = {}  # what was longest not asked for stands first
         self._size_bytes = 0
         self._backends: dict[str, Backend] = {}  # as they were when anything was last asked of them
+        self._wholes: dict[str, set[str]] = {}
         self._flights: set[Flight] = set()
         self._leaders: dict[Key, Flight] = {}
         self._unkept: set[tuple[str, str]] = set()  # backend and method whose last answer was not to be kept
@@ -261,10 +262,15 @@ class Caches:
         elif before != backend:
             self._drop(lambda key: key.backend == backend.name)
 
+    def depend(self, whole: str, parts: Iterable[str]) -> None:
+        """What is kept of `whole` was made of these backends' answers: it goes with theirs."""
+        for part in parts:
+            self._wholes.setdefault(part, set()).add(whole)
+
     def drop(self, backend: str, change: Change) -> None:
         """Forgets what the change is about, also what is on its way: it was asked before."""
-        methods = CHANGED_METHODS[change]
-        self._drop(lambda key: key.backend == backend and key.method in methods)
+        methods, names = CHANGED_METHODS[change], {backend, *self._wholes.get(backend, ())}
+        self._drop(lambda key: key.backend in names and key.method in methods)
 
     def _drop(self, is_meant: Callable[[Key], bool]) -> None:
         for key in [key for key in self._entries if is_meant(key)]:

@@ -11,6 +11,7 @@ from gateway.policy.aggregates import Aggregate, Globs, Member
 from gateway.policy.backends import Backend
 from gateway.policy.sites import compile_routes
 from gateway.ports import Headers, Inbound
+from gateway.protocol.changes import Change
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.sessions import PURPOSE, Part, Session, encode_session, parse_session
 from gateway.protocol.versions import Era
@@ -542,3 +543,52 @@ class TestWhatABackendAsks:
         assert shown["task"]["taskId"] == 'math:"t-1"'
         await run(world, legacy(token), ask("tasks/get", 2, taskId='math:"t-1"'))
         assert json.loads(world.upstream.sent[-1].body)["params"]["taskId"] == "t-1"
+
+
+class TestCaching:
+    async def test_a_merged_list_is_kept_as_long_as_its_shortest_lived_part_and_told_how_long_that_still_is(
+        self,
+    ) -> None:
+        asked: list[str] = []
+
+        def keeps(ttl_ms: int) -> Server:
+            def answer(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
+                asked.append(sent.backend)
+                return result(message, {"tools": [{"name": "t"}], "ttlMs": ttl_ms, "cacheScope": "private"})
+
+            return answer
+
+        world = world_of(math=keeps(9000), docs=keeps(5000))
+        first = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        world.now += 2
+        second = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert (first["ttlMs"], second["ttlMs"]) == (5000, 3000)
+        assert second["tools"] == first["tools"]
+        assert asked == ["docs", "math"]
+        world.now += 3
+        await run(world, modern("tools/list"), ask_modern("tools/list"))
+        assert asked == ["docs", "math", "docs"]  # the other's own list is still good
+
+    async def test_a_change_at_one_backend_drops_the_merged_list(self) -> None:
+        names = ["t"]
+
+        def answer(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return result(message, {"tools": [{"name": name} for name in names], "ttlMs": 5000})
+
+        world = world_of(math=answer, docs=lists(tools=[{"name": "find"}]))
+        await run(world, modern("tools/list"), ask_modern("tools/list"))
+        names.append("u")
+        world.caches.drop("math", Change.TOOLS)
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert [tool["name"] for tool in listed["tools"]] == ["docs__find", "math__t", "math__u"]
+
+    async def test_a_list_that_lacks_a_backend_is_not_kept_and_its_client_is_told_so(self) -> None:
+        def answer(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return result(message, {"tools": [{"name": "t"}], "ttlMs": 5000})
+
+        world = world_of(math=answer, docs=away)
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert listed["ttlMs"] == 0
+        before = len(world.upstream.sent)
+        await run(world, modern("tools/list"), ask_modern("tools/list"))
+        assert [sent.backend for sent in world.upstream.sent[before:]] == ["docs"]
