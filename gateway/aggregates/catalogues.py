@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.aggregates.questions import Refused, ask, ask_all
+from gateway.aggregates.questions import Fields, Refused, ask, ask_all, read_meta
 from gateway.exchange.exchanges import Exchange
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
@@ -85,11 +85,7 @@ def _parse(kind: Kind, result: bytes, backend: Backend) -> ListPage:
         raise Failed(Outcome.NONSENSE, f"backend {backend.name!r} answered with no list: {malformed}") from malformed
 
 
-def _params(exchange: Exchange, cursor: str | None) -> dict[str, msgspec.Raw]:
+def _params(exchange: Exchange, cursor: str | None) -> Fields:
     """What a list is asked with: the client's own metadata, where its era has any, and the place to go on from."""
-    params: dict[str, msgspec.Raw] = {}
-    if exchange.meta:
-        params["_meta"] = msgspec.Raw(exchange.meta)
-    if cursor is not None:
-        params["cursor"] = msgspec.Raw(msgspec.json.encode(cursor))
-    return params
+    params = read_meta(exchange)
+    return params if cursor is None else {**params, "cursor": msgspec.Raw(msgspec.json.encode(cursor))}

@@ -2,8 +2,6 @@
 
 from typing import assert_never
 
-import msgspec
-
 from gateway.aggregates.targets import (
     COMPLETE,
     TARGETS,
@@ -35,7 +33,6 @@ from gateway.protocol.intents import End, Intent, Listen, Resume, Send
 from gateway.protocol.messages import Kind as MessageKind
 from gateway.protocol.namespaces import PROGRESS
 from gateway.protocol.outcomes import Outcome, Rejected
-from gateway.protocol.splices import Doubled, find
 from gateway.protocol.versions import Era
 
 
@@ -49,8 +46,7 @@ def look(exchange: Exchange, call: Call) -> Call:
 async def meet(exchange: Exchange, aggregate: Aggregate, intent: Intent, body: bytes) -> Narrowed | None:
     """The request as one member is to have it; None where it has been answered. Raises `Ended`."""
     check_era(aggregate, intent)
-    if intent.era is Era.MODERN:
-        exchange.meta = read_meta(body)
+    exchange.body = body
     match intent:
         case Send(is_batch=True):
             # 2025-03-26 alone has batches. Members of one could each be another backend's, and share one reply.
@@ -94,7 +90,7 @@ async def meet_request(exchange: Exchange, aggregate: Aggregate, intent: Send, b
             return await meet_reading(exchange, aggregate, intent, body)
         return await narrow_named(exchange, aggregate, intent, body, target)
     if method in LIST_METHODS:
-        await list_all(exchange, aggregate, intent, body, read_cursor(body))
+        await list_all(exchange, aggregate, intent, body)
     elif method == COMPLETE:
         return await narrow_completion(exchange, aggregate, intent, body)
     elif method in TASK_METHODS:
@@ -133,21 +129,3 @@ async def meet_notification(exchange: Exchange, aggregate: Aggregate, intent: Se
         return narrow_owned(exchange, aggregate, intent, body, "params", "progressToken")
     await tell_all(exchange, aggregate, intent, body)
     return None
-
-
-def read_meta(body: bytes) -> bytes:
-    """`params._meta`, as it stands. It was proven to stand once (`protocol.envelopes`)."""
-    try:
-        span = find(body, "params", "_meta")
-    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError):
-        return b""
-    return b"" if span is None else span.value
-
-
-def read_cursor(body: bytes) -> str | None:
-    """`params.cursor`. Raises `Rejected` where it is no string, or stands twice."""
-    try:
-        span = find(body, "params", "cursor")
-        return None if span is None else msgspec.json.decode(span.value, type=str | None)
-    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` must be a string, once") from error

@@ -22,6 +22,7 @@ from gateway.protocol.cacheables import CACHEABLE_METHODS, normalize_request
 from gateway.protocol.intents import Send
 from gateway.protocol.messages import Kind, Message
 from gateway.protocol.outcomes import Ended, Failed, Outcome
+from gateway.protocol.splices import find
 from gateway.protocol.versions import Era
 
 T = TypeVar("T")
@@ -70,6 +71,14 @@ async def ask(exchange: Exchange, backend: Backend, method: str, params: Fields)
         return await fetch()
     asker = asker_of(exchange, ANONYMOUS)
     return (await exchange.gateway.caches.ask(backend, asker, method, said, fetch)).result
+
+
+def read_meta(exchange: Exchange) -> Fields:
+    """`params` with the client's own `_meta`, where its era has any: what the gateway asks on its behalf, it asks as the client."""
+    if exchange.record.era != Era.MODERN:
+        return {}
+    span = find(exchange.body, "params", "_meta")  # proven to stand once (`protocol.envelopes`)
+    return {} if span is None else {"_meta": msgspec.Raw(span.value)}
 
 
 async def ask_anew(exchange: Exchange, backend: Backend, method: str, params: Fields) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from gateway.aggregates.catalogues import load_listing
-from gateway.aggregates.questions import ANONYMOUS, ask, ask_all, find_endpoint, read_result
+from gateway.aggregates.questions import ANONYMOUS, ask, ask_all, find_endpoint, read_meta, read_result
 from gateway.exchange.attempts import forward
 from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, reply
@@ -39,6 +39,7 @@ from gateway.protocol.pages import (
 from gateway.protocol.results import STALE, Malformed
 from gateway.protocol.sessions import MAX_PARAMS_BYTES, Part, Session, encode_session
 from gateway.protocol.sessions import PURPOSE as SESSION
+from gateway.protocol.splices import Doubled, find
 from gateway.protocol.unions import Introduction, merge_discover, merge_initialize, parse_discover, parse_initialize
 from gateway.protocol.versions import Era
 
@@ -104,7 +105,7 @@ async def discover_all(exchange: Exchange, aggregate: Aggregate, intent: Send, b
     """`server/discover`: what all members can do together."""
 
     async def discover_one(copy: Exchange, backend: Backend) -> Introduction:
-        result = await ask(copy, backend, DISCOVER, {"_meta": msgspec.Raw(exchange.meta)})
+        result = await ask(copy, backend, DISCOVER, read_meta(exchange))
         return read_introduction(parse_discover, result, backend)
 
     async def make() -> bytes:
@@ -149,19 +150,19 @@ def stand_in(name: str, digest: str) -> Backend:
     return Backend(f"aggregate {name}", (), mount=digest)
 
 
-async def list_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes, shown: str | None) -> None:
-    """One page of a merged list, behind the `shown` cursor. Raises `Rejected` for one that isn't of this list."""
+async def list_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> None:
+    """One page of a merged list. Raises `Rejected` for a cursor that isn't of this list."""
 
     async def make() -> bytes:
-        return await make_page(exchange, aggregate, intent, shown)
+        return await make_page(exchange, aggregate, intent, body)
 
     await reply_result(exchange, await recall(exchange, aggregate, intent, body, make))
 
 
-async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, shown: str | None) -> bytes:
+async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> bytes:
     """The page, of what members list now."""
     method, seals = intent.first.method, exchange.gateway.seals
-    cursor = None if shown is None else open_cursor(exchange, aggregate, method, shown)
+    cursor = open_cursor(exchange, aggregate, method, body)
     listing = await load_listing(exchange, aggregate, LIST_METHODS[method])
     entries, left_out = listing.catalogue.entries, listing.left_out
     if not entries and len(left_out) == len(aggregate.members):
@@ -183,8 +184,15 @@ async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, show
     )
 
 
-def open_cursor(exchange: Exchange, aggregate: Aggregate, method: str, shown: str) -> ListCursor:
-    """The place in the list that a client's cursor names. Raises `Rejected`."""
+def open_cursor(exchange: Exchange, aggregate: Aggregate, method: str, body: bytes) -> ListCursor | None:
+    """The place in the list that `params.cursor` names; None where it begins. Raises `Rejected`."""
+    try:
+        span = find(body, "params", "cursor")
+        shown = None if span is None else msgspec.json.decode(span.value, type=str | None)
+    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` must be a string, once") from error
+    if shown is None:
+        return None
     plain = exchange.gateway.seals.open(shown, PURPOSE)
     cursor = None if plain is None else parse_list_cursor(plain, aggregate.name, method)
     if cursor is None:
@@ -233,9 +241,7 @@ async def set_level(exchange: Exchange, aggregate: Aggregate, body: bytes) -> No
 
 async def read_anywhere(exchange: Exchange, aggregate: Aggregate, uri: str) -> bytes | None:
     """A resource that nobody lists, from the first member that has it; None where none has."""
-    params = {"uri": msgspec.Raw(_encode(uri))}
-    if exchange.meta:
-        params["_meta"] = msgspec.Raw(exchange.meta)
+    params = {**read_meta(exchange), "uri": msgspec.Raw(_encode(uri))}
 
     async def read_one(copy: Exchange, backend: Backend) -> bytes:
         return await ask(copy, backend, "resources/read", params)
