@@ -42,6 +42,7 @@ class FakeClient:
         self._room.set()
         self.cuts = 0
         self.started = False
+        self.until_close = False  # the reply ends with its connection
         self.left = False
         self.has_ended = False
         self.status = 0
@@ -94,7 +95,7 @@ class FakeClient:
 
     async def start(self, status: int, headers: Headers, *, until_close: bool = False) -> None:
         assert not self.started, "a second reply"
-        self.started = True
+        self.started, self.until_close = True, until_close
         self.status, self.headers = status, headers
         self._changed.set()
 

@@ -181,7 +181,7 @@ async def relay_following(exchange: Exchange, answer: Answer, pump: Pump | Durab
         await client.start(
             200,
             stream_headers(answer) + exchange.reply_headers + session_header(exchange, answer.headers),
-            until_close=kind == "durable",
+            until_close=kind != "post",  # what clients come back to: see the decision on how such a reply ends
         )
         await follow(pump, client, record)
         record.outcome, record.rpc_code, record.detail = pump.outcome, reader.code, pump.detail

@@ -175,6 +175,7 @@ async def test_a_client_sees_an_event_when_the_log_has_it_and_not_before() -> No
     assert client.body == numbered(1, EMPTY) + numbered(2, STEP) + numbered(3, STEP) + numbered(4, RESULT)
     assert await log.payloads() == [EMPTY, STEP, STEP, RESULT]
     assert client.unlogged == []
+    assert client.until_close
     assert (world.record.outcome, world.record.events) == (Outcome.OK, 3)
 
 

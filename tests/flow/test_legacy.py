@@ -58,6 +58,7 @@ async def test_a_stream_is_relayed_event_by_event_as_it_comes() -> None:
         await client.until(lambda: client.body == PRIMER + PROGRESS + FINAL)
         answer.push(b"")
     assert client.has_ended
+    assert not client.until_close
     assert (world.record.outcome, world.record.events) == (Outcome.OK, 2)
     assert world.endpoints.finished == [(A, Outcome.OK)]
 
@@ -241,6 +242,7 @@ async def test_the_get_stream_ends_with_its_client() -> None:
     world, client = World().will_answer(answer), FakeClient()
     async with running(world, listen(world), client):
         await client.until(lambda: client.body == PROGRESS)
+        assert client.until_close
         assert world.telemetry.open_streams == {"get": 1}
         client.leave()
         await asyncio.wait_for(answer.closed.wait(), BOUND_SECONDS)
