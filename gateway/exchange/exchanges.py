@@ -75,7 +75,7 @@ class Exchange(msgspec.Struct):
     session: Session | None = None
     token: str = ""  # the session's
     view: View | None = None  # through which the client sees the backend; None: it called the backend's own mount
-    meta: bytes = b""  # `params._meta` of a modern request: it goes with what the gateway asks on its behalf
+    body: bytes = b""  # of a request to an aggregate: what the gateway asks on its behalf says some of the same
     flight: Flight | None = None  # where the answer may be kept, or others wait for it
     is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
 
