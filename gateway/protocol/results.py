@@ -21,6 +21,10 @@ LEFT_OUT_META_KEY: Final = "mcp-stateless-gateway/leftOut"
 (2026-07-28, MetaObject); the project has no domain, so it is one label: the name of its distribution."""
 
 
+LEFT_OUT_TTL_MS: Final = 5000
+"""The longest that a result may be kept from which somebody is missing: who comes back is to be seen soon."""
+
+
 class Malformed(Exception):
     """A backend's result isn't what its method's result must be; the message says how."""
 
@@ -69,10 +73,15 @@ def encode_result(
     server: ServerInfo | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A `result` object: the content, and what its era has besides. `left_out`: backend → why it is missing."""
+    """A `result` object: the content, and what its era has besides. `left_out`: backend → why it is missing.
+
+    Who is missing may depend on who asked: then it is private, and soon stale.
+    """
     fields, meta = dict(content), dict[str, Any]()
     if era is Era.MODERN:
         fields["resultType"] = "complete"
+        if freshness is not None and left_out:
+            freshness = Freshness(min(freshness.ttl_ms, LEFT_OUT_TTL_MS), "private")
         if freshness is not None:
             fields["ttlMs"], fields["cacheScope"] = freshness
         if server is not None:

@@ -20,8 +20,8 @@ from gateway.protocol.results import (
 )
 from gateway.protocol.versions import Era
 
-MAX_DEPTH: Final = 16
-"""Of capabilities that are merged; deeper, the first server's stand. Known ones are three deep."""
+MAX_DEPTH: Final = 32
+"""Of capabilities. Known ones are three deep; deeper than this they are malformed, so that merging them can't exhaust a stack."""
 
 
 class Introduction(NamedTuple):
@@ -62,7 +62,14 @@ def _read(result: bytes) -> dict[str, Any]:
         raise Malformed("the result is no object") from error
     if not isinstance(told.get("capabilities"), dict):
         raise Malformed("`capabilities` is no object")
+    if _is_deeper(told["capabilities"], MAX_DEPTH):
+        raise Malformed("`capabilities` is nested too deep")
     return told
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return limit < 0 or any(_is_deeper(one, limit - 1) for one in inner)
 
 
 def _instructions_of(told: Mapping[str, Any]) -> str:
@@ -98,13 +105,13 @@ def merge_capabilities(each: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The union: what any of them can, the whole can. Of settings that contradict, the first server's stand."""
     whole: dict[str, Any] = {}
     for capabilities in each:
-        whole = _unite(whole, capabilities, MAX_DEPTH)
+        whole = _unite(whole, capabilities)
     return whole
 
 
-def _unite(mine: Any, other: Any, depth: int) -> Any:
-    if isinstance(mine, dict) and isinstance(other, Mapping) and depth:
-        united = {key: _unite(value, other[key], depth - 1) if key in other else value for key, value in mine.items()}
+def _unite(mine: Any, other: Any) -> Any:
+    if isinstance(mine, dict) and isinstance(other, Mapping):
+        united = {key: _unite(value, other[key]) if key in other else value for key, value in mine.items()}
         return united | {key: value for key, value in other.items() if key not in mine}
     if isinstance(mine, list) and isinstance(other, list):
         return mine + [item for item in other if item not in mine]
