@@ -9,9 +9,11 @@ from gateway.protocol.events import (
     Event,
     EventSplitter,
     EventTooLarge,
+    _parse_any,
     encode_event,
     message_event,
     parse_event,
+    without_id,
 )
 from tests.requirements import proves
 
@@ -156,3 +158,31 @@ def test_an_event_cut_within_its_last_line_end_keeps_its_bytes() -> None:
 @proves("SSE-1")
 def test_an_event_of_bare_carriage_returns_waits_for_nothing() -> None:
     assert EventSplitter(1000).feed(b"data: a\r\r") == [b"data: a\r\r"]
+
+
+usual_ids = st.sampled_from([b"", b"id: 7", b"id:7", b"id:  7", b"id", b"id: \0", b"id: a\x0bb"])
+usual_data = st.sampled_from([b"data: {}", b"data:{}", b"data:  {}", b"data: ", b"data: \xff", b"data: {} "])
+usual_types = st.sampled_from([b"event: message", b"event:message", b"event: messages", b"event: message "])
+
+
+@given(
+    st.lists(st.tuples(usual_ids | usual_types | usual_data, line_ends).map(b"".join), max_size=4).map(b"".join),
+    line_ends,
+)
+@example(b"event: message\ndata: {}\n", b"\n")
+@example(b"id: 7\r\nevent: message\r\ndata: {}\r\n", b"\r\n")
+@example(b"id: 7\nevent: message\nid: 8\ndata: {}\n", b"\n")
+def test_an_event_in_its_usual_form_is_read_as_any_other_is(fields: bytes, line_end: bytes) -> None:
+    block = fields + line_end
+    assert parse_event(block) == _parse_any(block)
+
+
+@given(st.lists(st.tuples(usual_types | usual_data | lines, st.just(b"\n")).map(b"".join), max_size=4).map(b"".join))
+def test_an_event_without_its_id_says_the_same(fields: bytes) -> None:
+    event = parse_event(fields + b"\n")
+    bare = Event(event.data, event.event, None, event.retry)
+    assert without_id(event) == encode_event(bare)
+
+
+def test_a_line_end_within_data_is_never_written_as_one() -> None:
+    assert without_id(Event(b"a\rb", b"message", b"7")) == b"event: message\ndata: a\ndata: b\n\n"
