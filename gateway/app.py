@@ -17,10 +17,11 @@ from gateway.downstream.operations import DRAINING, BackendState, build_operatio
 from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
 from gateway.exchange.healers import Healer
+from gateway.exchange.orphans import Orphans
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
-from gateway.policy.streams import Owner
+from gateway.policy.streams import MEMORY_BUDGET_BYTES, Bounds, Owner
 from gateway.ports import Healings
 from gateway.protocol.versions import Era
 from gateway.settings.problems import ConfigurationInvalid
@@ -75,7 +76,10 @@ class Worker:
             standing = Standing()
             caches = Caches(telemetry, time.monotonic)
             caches.bounds = settings.site.cache
-            pumps = Pumps(standing, are_releasable=settings.redis != "memory")  # which nobody else has
+            orphans = Orphans(settings.max_orphans, telemetry)
+            pumps = Pumps(
+                standing, are_releasable=settings.redis != "memory", orphans=orphans
+            )  # memory nobody else has
             gateway = Gateway(
                 site=settings.site,
                 upstream=room.client,
@@ -112,11 +116,17 @@ class Worker:
             case "none":
                 return
             case "memory":
-                room = await stack.enter_async_context(MemoryRoom(heartbeat_seconds=ttl_seconds))
+                bounds = Bounds(budget_bytes=settings.budget_bytes or MEMORY_BUDGET_BYTES)
+                room = await stack.enter_async_context(MemoryRoom(bounds=bounds, heartbeat_seconds=ttl_seconds))
                 healings = MemoryHealings()
             case url:
-                target = parse_target(url)
-                redis = RedisRoom(target, self._keyring, witness=self._telemetry, heartbeat_seconds=ttl_seconds)
+                redis = RedisRoom(
+                    parse_target(url),
+                    self._keyring,
+                    bounds=Bounds(budget_bytes=settings.budget_bytes),
+                    witness=self._telemetry,
+                    heartbeat_seconds=ttl_seconds,
+                )
                 room = await stack.enter_async_context(redis)
                 healings = RedisHealings(redis.store)
                 stack.push_async_callback(_stop, asyncio.create_task(warn_of_eviction(redis)))

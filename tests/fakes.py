@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
+from gateway.exchange.orphans import Orphans
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.policy.backends import Address, Backend, Endpoint, Timeouts, parse_endpoint
@@ -285,6 +286,7 @@ class FakeTelemetry:
         self.stream_counts: Counter[str] = Counter()
         self.turns: list[StreamTurn] = []
         self.healed: list[str] = []
+        self.calls: tuple[int, int] = (0, 0)  # followed, orphans
         self.left_out: list[tuple[str, str, str]] = []
         self.collided: list[tuple[str, str, tuple[str, ...]]] = []
         self.cached: list[tuple[str, CacheOutcome]] = []
@@ -316,6 +318,9 @@ class FakeTelemetry:
 
     def names_collided(self, aggregate: str, kind: str, names: Sequence[str]) -> None:
         self.collided.append((aggregate, kind, tuple(names)))
+
+    def calls_counted(self, *, followed: int, orphans: int) -> None:
+        self.calls = (followed, orphans)
 
     def session_healed(self, backend: str) -> None:
         self.healed.append(backend)
@@ -353,7 +358,7 @@ class World:
         self.telemetry = FakeTelemetry()
         self.seals = Keyring([KEY])
         self.standing = Standing()
-        self.pumps = Pumps(self.standing)
+        self.pumps = Pumps(self.standing, orphans=Orphans(telemetry=self.telemetry))
         self.now = NOW
         self.caches = Caches(self.telemetry, lambda: self.now)
         self.gateway = Gateway(

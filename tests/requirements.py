@@ -136,6 +136,8 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "DRAIN-4": Requirement(GATEWAY, "A second signal ends a replica at once, whatever is under way."),
     "DRAIN-5": Requirement(GATEWAY, "Replicas that are restarted in turn, behind any load balancer, lose no call."),
+    "ORPHAN-1": Requirement(
+    ),
     # Calls that are run once more
     "AGAIN-1": Requirement(
         GATEWAY, "A call that is lost is run once more for the client that made it: on its id, without a second error."

@@ -6,15 +6,16 @@ back where the backend can resume. What it can't save it reports, as a JSON-RPC 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from gateway.exchange.calls import Call
 from gateway.exchange.journals import Fenced, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.pumps import HandOver
 from gateway.exchange.reexecutions import Reexecution
-from gateway.policy.streams import Bounds, Hold, LogAway, SessionDigest
+from gateway.exchange.watches import Watch
+from gateway.policy.streams import Bounds, Hold, LogAway
 from gateway.ports import EventLog, StreamTurn, Telemetry
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import message_event, parse_event, without_id
@@ -39,8 +40,7 @@ KEEP_SECONDS: Final = Bounds().keep_seconds
 LONGEST_RETRY_SECONDS: Final = 30.0
 """Of the `retry` that a backend asks for."""
 
-Wake = Callable[[SessionDigest, Callable[[], None]], Callable[[], None]]
-Watch = tuple[Wake, SessionDigest, Callable[[], Coroutine[Any, Any, bool]]]
+ABANDONED: Final = "too many clients had left their calls, so this one was ended: call again"
 
 Reopen = Callable[[bytes], Awaitable[Call]]
 """Asks the backend for what follows that event id of its own. Raises `Failed`."""
@@ -72,16 +72,16 @@ class DurablePump:
         self._kept_at = 0.0
         self._vain_returns = 0  # to the backend, since it last had something new
         self._watch: Watch | None = None
-        self._is_unwanted = False
+        self._is_abandoned = False
         self._again: Reexecution | None = None
         self.reader = reader
         self.hand_over = HandOver()
         self.outcome = Outcome.OK
         self.detail = ""
 
-    def end_when(self, wake: Wake, session: SessionDigest, is_ended: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-        """From now on the pump ends as soon as its client has ended the call; `wake` says when to ask."""
-        self._watch = (wake, session, is_ended)
+    def end_when(self, watch: Watch) -> None:
+        """From now on the pump ends as soon as its client has ended the call."""
+        self._watch = watch
 
     def may_run_again(self, again: Reexecution) -> None:
         """From now on a call that is lost is run once more, where it may be."""
@@ -96,9 +96,14 @@ class DurablePump:
         """Whether the backend gave an id to ask it with, and the log has all that its client has."""
         return bool(self.reader.cursor) and self._journal.is_complete
 
+    def abandon(self) -> None:
+        """When it is cancelled next, the call ends with an error instead of being released."""
+        self._is_abandoned = True
+
     async def run(self) -> None:
         """Never raises but when cancelled: then the stream is released, for whoever follows it to take over."""
-        leave = self._watch_ending()
+        task = asyncio.current_task()
+        leave = _nothing if self._watch is None or task is None else self._watch.begin(task)
         try:
             await self._read_to_the_end()
             self.outcome = self.reader.outcome
@@ -110,14 +115,12 @@ class DurablePump:
             await self._report(ended)
         except asyncio.CancelledError:
             self.outcome = Outcome.CLIENT_LEFT
-            if self._is_unwanted:
-                await self._finish_unwanted()
-                return
-            self._end_call()  # first: a backend may serve one stream to one connection at a time
-            with contextlib.suppress(LogAway):
-                await self._log.release(self.hold)
-                self._telemetry.stream_turned(StreamTurn.RELEASED)
-            raise
+            is_unwanted = self._watch is not None and self._watch.has_ended
+            if task is None or not (is_unwanted or self._is_abandoned):
+                await self._release()
+                raise
+            task.uncancel()
+            await (self._finish_unwanted() if is_unwanted else self._report(Failed(Outcome.OVERLOADED, ABANDONED)))
         except Exception as error:  # a task's root, as `flow.serve` is one: a bug must not leave a stream open for ever
             self._telemetry.stream_turned(StreamTurn.BROKEN, repr(error))
             await self._report(Failed(Outcome.INTERNAL, "the gateway failed in the middle of this call: call again"))
@@ -125,35 +128,19 @@ class DurablePump:
             leave()
             self.close()
 
-    def _watch_ending(self) -> Callable[[], None]:
-        """Asks whether the call was ended, whenever something is new in its session. Undone by the result."""
-        task = asyncio.current_task()
-        if self._watch is None or task is None:
-            return _nothing
-        wake, session, is_ended = self._watch
-        questions: set[asyncio.Task[None]] = set()
-
-        async def ask() -> None:
-            if await is_ended() and not self._is_unwanted:
-                self._is_unwanted = True
-                task.cancel()
-
-        def ring() -> None:
-            question = task.get_loop().create_task(ask())
-            questions.add(question)
-            question.add_done_callback(questions.discard)
-
-        return wake(session, ring)
-
     async def _heed_ending(self) -> None:
         """Its word may have come before anybody listened for it, or while Redis was away."""
-        if self._watch is not None and await self._watch[2]():
+        if self._watch is not None and await self._watch.is_ended():
             raise _Unwanted
+
+    async def _release(self) -> None:
+        self._end_call()  # first: a backend may serve one stream to one connection at a time
+        with contextlib.suppress(LogAway):
+            await self._log.release(self.hold)
+            self._telemetry.stream_turned(StreamTurn.RELEASED)
 
     async def _finish_unwanted(self) -> None:
         """The client has ended the call: nobody is to go on with it."""
-        if (task := asyncio.current_task()) is not None:
-            task.uncancel()
         self._end_call()
         with contextlib.suppress(LogAway):
             await self._log.finish(self.hold)

@@ -8,10 +8,11 @@ the end. Only a standalone stream, which nobody else can have, ends with its cli
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from gateway.exchange.bells import Bell
 from gateway.exchange.calls import Call
+from gateway.exchange.orphans import Orphans
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.standing import Standing
 from gateway.ports import Client, Record
@@ -155,7 +156,18 @@ class AnyPump(Protocol):
         """Harmless when repeated."""
 
 
-async def follow(pump: AnyPump, client: Client, record: Record) -> None:
+@runtime_checkable
+class OfCall(AnyPump, Protocol):
+    """What reads the stream of one call."""
+
+    def abandon(self) -> None:
+        """When it is cancelled next, the call ends with an error instead of being released."""
+
+
+    """What hands a stream's events over to one client."""
+
+
+
     """Writes the pump's events to the client until the stream ends. Raises `ClientLeft`."""
     hand_over = pump.hand_over
     try:
@@ -173,8 +185,9 @@ class Pumps:
     `are_releasable`: whether there may be another worker that can go on with a durable stream.
     """
 
-    def __init__(self, standing: Standing, *, are_releasable: bool = True) -> None:
+    def __init__(self, standing: Standing, *, are_releasable: bool = True, orphans: Orphans | None = None) -> None:
         self._standing = standing
+        self.orphans = orphans or Orphans()
         self.are_releasable = are_releasable
         self._tasks: set[asyncio.Task[None]] = set()
         self._durable: dict[StreamName, tuple[asyncio.Task[None], AnyPump] | None] = {}
@@ -195,6 +208,8 @@ class Pumps:
         if stream is not None:
             self._durable[stream] = (task, pump)
             task.add_done_callback(lambda _: self.forget(stream))
+            if isinstance(pump, OfCall):
+                self.orphans.begin(stream, lambda: self._abandon(task, pump))
             if self._standing.is_draining:
                 task.get_loop().call_soon(self.release)  # behind its first step: what never ran could give up nothing
         return _go_on
@@ -220,6 +235,7 @@ class Pumps:
     def forget(self, stream: StreamName) -> None:
         """No pump of that stream is here any more."""
         self._durable.pop(stream, None)
+        self.orphans.end(stream)
 
     @property
     def is_busy(self) -> bool:
@@ -239,6 +255,12 @@ class Pumps:
         """The grace is over: what could not be released ends all the same. Whoever follows it elsewhere is told of the loss."""
         for task, _ in filter(None, list(self._durable.values())):
             self._standing.lost += self._give_up(task)
+
+    def _abandon(self, task: asyncio.Task[None], pump: "OfCall") -> None:
+        """Too many clients have left. Another worker, or this one, can go on when its client is back; or the call ends."""
+        if not pump.can_be_released:
+            pump.abandon()
+        self._give_up(task)
 
     def _give_up(self, task: asyncio.Task[None]) -> bool:
         """Cancels the pump, unless that was done: a second time would cut off its leave-taking."""

@@ -21,6 +21,7 @@ from gateway.exchange.reexecutions import Reexecution
 from gateway.exchange.reopens import make_reopen
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import come_back
+from gateway.exchange.watches import Watch
 from gateway.policy.streams import NOBODY, Facts, LogAway, Owner, Reading, Refusal, State, Takeover
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol.cursors import Cursor, EventId, StreamName, encode_event_id
@@ -52,6 +53,7 @@ async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
     follower = Follower(exchange, log, event_id)
     leave = log.wake(event_id.stream, follower.ring)
     closed = exchange.gateway.telemetry.stream_opened(exchange.record, "resume")
+    unfollow = exchange.gateway.pumps.orphans.follow(event_id.stream)
     exchange.client.cut_on_leave()
     standing = exchange.gateway.standing
     if (task := asyncio.current_task()) is not None and exchange.gateway.pumps.are_releasable:
@@ -69,6 +71,7 @@ async def relay_resume(exchange: Exchange, event_id: EventId) -> None:
     finally:
         leave()
         follower.forget_owner()
+        unfollow()
         closed()
 
 
@@ -279,6 +282,6 @@ def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) ->
         exchange_id,
     )
     pump.hand_over.detach()  # its client follows from the log
-    pump.end_when(log.wake, facts.session, lambda: is_ended(gateway, facts))
+    pump.end_when(Watch(log.wake, facts.session, lambda: is_ended(gateway, facts)))
     pump.may_run_again(Reexecution(gateway, log, facts, exchange_id))
     gateway.pumps.start(pump, ends_with_client=False, stream=stream)

@@ -24,6 +24,7 @@ from gateway.exchange.reopens import make_reopen
 from gateway.exchange.resumes import is_ended
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import come_back, listen_ended
+from gateway.exchange.watches import Watch
 from gateway.policy.backends import Backend
 from gateway.policy.streams import Facts, Hold
 from gateway.ports import Answer, StreamTurn
@@ -172,6 +173,7 @@ async def relay_following(exchange: Exchange, answer: Answer, pump: Pump | Durab
     """The pump reads the stream to its end, whether or not the client stays to follow."""
     record, client, gateway, reader = exchange.record, exchange.client, exchange.gateway, pump.reader
     stream = pump.hold.stream if isinstance(pump, DurablePump) else None
+    unfollow = gateway.pumps.orphans.follow(stream) if stream is not None else None
     leave = gateway.pumps.start(pump, ends_with_client=kind == "get", stream=stream)
     closed = gateway.telemetry.stream_opened(record, kind)
     record.status = 200
@@ -197,6 +199,8 @@ async def relay_following(exchange: Exchange, answer: Answer, pump: Pump | Durab
     finally:
         settle(exchange, reader)
         closed()
+        if unfollow is not None:
+            unfollow()
 
 
 async def end_following(exchange: Exchange, reader: StreamReader) -> None:
@@ -258,7 +262,7 @@ async def begin_durable(
         make_reopen(gateway, facts, request_id),
         request_id,
     )
-    pump.end_when(log.wake, facts.session, lambda: is_ended(gateway, facts))
+    pump.end_when(Watch(log.wake, facts.session, lambda: is_ended(gateway, facts)))
     if request:
         pump.may_run_again(Reexecution(gateway, log, facts, request_id))
     if given:

@@ -50,6 +50,7 @@ class StreamTurn(StrEnum):
     CUT_SHORT = "cut_short"  # the backend couldn't resume it: its request got an error
     RUN_AGAIN = "run_again"  # the same, but its request was sent once more
     BROKEN = "broken"  # by a bug of ours: its request got an error
+    ORPHAN_GIVEN_UP = "orphan_given_up"  # more clients than the bound had left: released, or ended with an error
     CLIENT_DETACHED = "client_detached"  # too slow: it resumes
 
 
@@ -76,6 +77,9 @@ class Telemetry(Protocol):
 
     def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
         """A resumable stream took a turn that an operator should know of."""
+
+    def calls_counted(self, *, followed: int, orphans: int) -> None:
+        """So many calls with a log does this worker read, by whether a client follows them here."""
 
     def session_healed(self, backend: str) -> None:
         """A session that its backend forgot was begun anew."""

@@ -143,6 +143,11 @@ class Metrics:
         self._stream_turns = self._counters(
             "mcp_gateway_stream_turns", "Resumable streams that took another way than to their end.", ("turn",)
         )
+        self._durable_calls = self._gauges(
+            "mcp_gateway_durable_calls",
+            "Calls with a log that are read from their backends, by whether the reading worker has a client for them.",
+            ("state",),
+        )
         for turn in StreamTurn:
             self._stream_turns[(turn,)].inc(0)
         self._healings = self._counters(
@@ -233,6 +238,11 @@ class Metrics:
     def count_stream_turn(self, turn: StreamTurn) -> None:
         """A resumable stream took that turn."""
         self._stream_turns[(turn,)].inc()
+
+    def show_durable_calls(self, followed: int, orphans: int) -> None:
+        """So many calls with a log does this worker read now, by whether a client follows them here."""
+        self._durable_calls[("followed",)].set(followed)
+        self._durable_calls[("orphan",)].set(orphans)
 
     def count_healing(self, backend: str) -> None:
         """A session that its backend forgot was begun anew."""

@@ -60,6 +60,10 @@ class Telemetry:
         self._metrics.count_stream_turn(turn)
         self._logs.tell("info", "stream turned", turn=turn.value, detail=detail)
 
+    def calls_counted(self, *, followed: int, orphans: int) -> None:
+        """So many calls with a log does this worker read, by whether a client follows them here."""
+        self._metrics.show_durable_calls(followed, orphans)
+
     def session_healed(self, backend: str) -> None:
         """A session that its backend forgot was begun anew."""
         self._metrics.count_healing(backend)
