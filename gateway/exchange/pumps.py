@@ -6,7 +6,6 @@ the end. Only a standalone stream, which nobody else can have, ends with its cli
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final, Protocol, runtime_checkable
 
@@ -16,7 +15,7 @@ from gateway.exchange.orphans import Orphans
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.standing import Standing
 from gateway.ports import Client, Record
-from gateway.protocol.cursors import StreamName
+from gateway.protocol.cursors import START, StreamName
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import COMMENT, message_event
 from gateway.protocol.outcomes import Ended, Failed, Outcome
@@ -29,15 +28,17 @@ QUEUE_BYTES: Final = 256 * 1024
 class HandOver:
     """The bounded queue between a pump and the follower that is attached to it."""
 
-    __slots__ = ("_events", "_filled", "_is_attached", "_is_closed", "_size_bytes", "_taken")
+    __slots__ = ("_events", "_filled", "_is_attached", "_is_closed", "_is_untouched", "_size_bytes", "_taken", "cursor")
 
     def __init__(self) -> None:
-        self._events: deque[bytes] = deque()
+        self.cursor = START  # of the last event that was handed over, where the pump tells
+        self._events: list[bytes] = []
         self._filled = Bell()
         self._taken = Bell()
         self._size_bytes = 0
         self._is_attached = True
         self._is_closed = False
+        self._is_untouched = True  # the follower has taken nothing yet
 
     async def put(self, event: bytes) -> None:
         """Hands the event over, waiting while the queue is full; without a follower it is dropped."""
@@ -51,7 +52,9 @@ class HandOver:
     def offer(self, event: bytes) -> bool:
         """Hands the event over without waiting. False: the follower had no room for it, and was let go."""
         if self._is_attached and self._size_bytes + len(event) > QUEUE_BYTES and self._events:
-            self.detach()
+            self._is_attached = False
+            if not self._is_untouched:  # else the first id is among them, without which nobody can resume
+                self._events.clear()
             self.close()
             return False
         if self._is_attached:
@@ -70,6 +73,7 @@ class HandOver:
         data = b"".join(self._events)
         self._events.clear()
         self._size_bytes = 0
+        self._is_untouched = False
         self._taken.ring()
         return data
 
@@ -141,9 +145,7 @@ class Pump:
 
 
 class AnyPump(Protocol):
-    """What reads a stream to its end and hands its events over."""
-
-    hand_over: HandOver
+    """What reads a stream to its end."""
 
     @property
     def can_be_released(self) -> bool:
@@ -164,10 +166,13 @@ class OfCall(AnyPump, Protocol):
         """When it is cancelled next, the call ends with an error instead of being released."""
 
 
+class Feeder(Protocol):
     """What hands a stream's events over to one client."""
 
+    hand_over: HandOver
 
 
+async def follow(pump: Feeder, client: Client, record: Record) -> None:
     """Writes the pump's events to the client until the stream ends. Raises `ClientLeft`."""
     hand_over = pump.hand_over
     try:
