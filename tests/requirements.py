@@ -125,6 +125,18 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "DUR-8": Requirement(
         GATEWAY, "A worker that drains gives up what another can go on with, and lets its clients go."
     ),
+    "STAND-1": Requirement(GATEWAY, "What comes on a GET stream is in the log before its client sees it."),
+    "STAND-2": Requirement(
+        GATEWAY, "A session's newest GET has its stream, on any replica; the backend is asked once."
+    ),
+    "STAND-3": Requirement(GATEWAY, "A client that comes back gets what came on its GET stream meanwhile, once."),
+    "STAND-4": Requirement(GATEWAY, "A backend's refusal of a GET stream is passed on."),
+    "STAND-5": Requirement(GATEWAY, "A GET stream that breaks at the backend is opened again, unseen by the client."),
+    "STAND-6": Requirement(GATEWAY, "A GET stream whose worker drains or dies goes on at another."),
+    "STAND-7": Requirement(GATEWAY, "The GET stream of a deleted session ends."),
+    "STAND-8": Requirement(
+        GATEWAY, "Without a log a GET stream lasts as long as its connections; one that lost its log goes on."
+    ),
     "DUR-9": Requirement(GATEWAY, "A call has its time from when it began, however often it changes hands."),
     # How a worker ends
     "DRAIN-1": Requirement(
@@ -137,6 +149,8 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "DRAIN-4": Requirement(GATEWAY, "A second signal ends a replica at once, whatever is under way."),
     "DRAIN-5": Requirement(GATEWAY, "Replicas that are restarted in turn, behind any load balancer, lose no call."),
     "ORPHAN-1": Requirement(
+        GATEWAY,
+        "Of calls that no client follows there are so many at most; the oldest is released, or ends with an error.",
     ),
     # Calls that are run once more
     "AGAIN-1": Requirement(
@@ -153,16 +167,6 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "RELAY-3": Requirement(GATEWAY, "A silent stream gets comments, between events only."),
     "RELAY-4": Requirement(f"{_2025_11}#sending-messages-to-the-server", "A 202 stays a 202 without a body."),
     "RELAY-5": Requirement(GATEWAY, "A slow client makes the backend wait; memory doesn't grow."),
-    "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
-    "LEAVE-2": Requirement(
-        f"{_2025_11}#sending-messages-to-the-server", "A legacy client that leaves cancels nothing."
-    ),
-    "LEAVE-3": Requirement(GATEWAY, "A GET stream ends with its client, and with the worker."),
-    "FAIL-1": Requirement(GATEWAY, "No endpoint reachable: 503, Retry-After, and the mount's name."),
-    "FAIL-2": Requirement(GATEWAY, "A message reaches a backend at most once, unless no byte was sent."),
-    "FAIL-3": Requirement(GATEWAY, "A broken or nonsensical backend is 502, a silent one 504; never a 4xx."),
-    "FAIL-4": Requirement(GATEWAY, "A stream that fails owes an error event on each unanswered request."),
-    "FAIL-5": Requirement(GATEWAY, "A legacy stream cut after an event id is closed, so that it is resumed."),
     # What is kept of answers
     "CACHE-1": Requirement(
         "https://modelcontextprotocol.io/specification/2026-07-28/server/utilities/caching#cache-key",
@@ -178,7 +182,19 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "CACHE-5": Requirement(GATEWAY, "Requests under way are coalesced; nobody gets another's failure or leaving."),
     "CACHE-6": Requirement(GATEWAY, "A change drops what is kept on all workers, also what is on its way."),
-    "CACHE-7": Requirement(GATEWAY, "What is kept is bounded, in entries and in bytes, and may be capped or forbidden."),
+    "CACHE-7": Requirement(
+        GATEWAY, "What is kept is bounded, in entries and in bytes, and may be capped or forbidden."
+    ),
+    "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
+    "LEAVE-2": Requirement(
+        f"{_2025_11}#sending-messages-to-the-server", "A legacy client that leaves cancels nothing."
+    ),
+    "LEAVE-3": Requirement(GATEWAY, "A GET stream ends with its client, and with the worker."),
+    "FAIL-1": Requirement(GATEWAY, "No endpoint reachable: 503, Retry-After, and the mount's name."),
+    "FAIL-2": Requirement(GATEWAY, "A message reaches a backend at most once, unless no byte was sent."),
+    "FAIL-3": Requirement(GATEWAY, "A broken or nonsensical backend is 502, a silent one 504; never a 4xx."),
+    "FAIL-4": Requirement(GATEWAY, "A stream that fails owes an error event on each unanswered request."),
+    "FAIL-5": Requirement(GATEWAY, "A legacy stream cut after an event id is closed, so that it is resumed."),
     "FAIL-6": Requirement(GATEWAY, "Upstream 401, 407, 421 and redirects are the gateway's error."),
     "FAIL-7": Requirement(GATEWAY, "A bug of ours is 500 without a trace, and logged once."),
     "FAIL-8": Requirement(GATEWAY, "How a call ended is told to its endpoint exactly once."),
