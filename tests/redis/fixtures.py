@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.redis.sentinels import Watched
 from tests.redis.servers import Cluster, RedisServer, make_server, running
 from tests.redis.waiting import until
 
-__all__ = ["own_redis", "redis_cluster", "redis_server"]
+__all__ = ["own_redis", "redis_cluster", "redis_server", "watched"]
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,12 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server = make_server(tmp_path)
     with running(server):
         yield server
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    """Servers behind Sentinel for a test that makes them change places."""
+    servers = Watched(tmp_path)
+    with running(*servers.servers):
+        servers.wait_ready()
+        yield servers

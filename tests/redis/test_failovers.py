@@ -1,55 +1,21 @@
 """Redis that moves: behind Sentinel, and within a cluster. What it acknowledged and lost is told, never passed over."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from gateway.policy.streams import Appended, AppendResult, LogAway
 from gateway.protocol.cursors import START, Cursor
 from gateway.state.routers import SLOTS
 from tests.contract.worlds import FACTS, new_hold
 from tests.redis.rooms import Witness, open_room, repeat, see_server
-from tests.redis.servers import HOST, WITHOUT_DATA, Cluster, RedisServer, Sentinel, running
+from tests.redis.sentinels import Watched
+from tests.redis.servers import HOST, Cluster, RedisServer, running
 from tests.redis.waiting import until
 from tests.requirements import proves
-
-SERVICE = "main"
-PROMPT = ("--repl-diskless-sync-delay", "0")
-
-
-class Watched:
-    """A primary, its replica, and three Sentinels that watch them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.primary = RedisServer(folder, *WITHOUT_DATA, *PROMPT)
-        self.replica = RedisServer(folder, *WITHOUT_DATA, *PROMPT, "--replicaof", HOST, str(self.primary.port))
-        self.sentinels = [Sentinel(folder, self.primary, SERVICE) for _ in range(3)]
-        self.url = "redis+sentinel://" + ",".join(f"{HOST}:{s.port}" for s in self.sentinels) + f"/{SERVICE}"
-
-    def wait_ready(self) -> None:
-        until(lambda: self.replica.tell("INFO", "replication")["master_link_status"] == "up")
-        for sentinel in self.sentinels:
-            until(lambda sentinel=sentinel: self.knows_all(sentinel))  # type: ignore[misc]
-
-    def knows_all(self, sentinel: RedisServer) -> bool:
-        told = sentinel.tell("SENTINEL", "MASTER", SERVICE)
-        facts = dict(zip(told[::2], told[1::2], strict=True)) if isinstance(told, list) else told
-        facts = {_text(key): _text(value) for key, value in facts.items()}
-        return facts["num-slaves"] == "1" and facts["num-other-sentinels"] == "2"
 
 
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    servers = Watched(tmp_path)
-    with running(servers.primary, servers.replica, *servers.sentinels):
-        servers.wait_ready()
-        yield servers
 
 
 @proves("REDIS-2", "REDIS-3")
@@ -76,11 +42,9 @@ async def test_writes_that_a_failover_lost_are_a_hole_and_their_cursors_are_told
         hold = new_hold()
         assert await repeat(lambda: room.log.create(hold, FACTS, [b"1"])) == AppendResult(Appended.OK, 1)
         await asyncio.to_thread(until, lambda: watched.replica.tell("DBSIZE") == 2)
-        watched.replica.pause()
-        watched.primary.tell("CLIENT", "KILL", "TYPE", "replica")  # what is written from now on never reaches it
+        watched.cut_off()
         assert await room.log.append(hold, 2, [b"2", b"3"]) == AppendResult(Appended.OK, 3)
         watched.primary.kill()
-        watched.replica.resume()
         assert await repeat(lambda: room.log.append(hold, 4, [b"4"])) == AppendResult(Appended.HOLE, 1)
         lost = await room.log.read(hold.stream, Cursor(3, 1))
         assert lost is not None

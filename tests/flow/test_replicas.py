@@ -1,0 +1,195 @@
+"""N ≡ 1: whatever befalls a fleet, its clients see through three replicas what they would see through one.
+
+State machines over simulated fleets (`tests/simulated`), which check as they go that nothing comes twice, out of order or over a
+gap; that one id is one event for ever; that a replay is the rest of the log; and that no client has an event that the log
+hasn't, unless the log is known to be away. At the end all is well again, and no call may still hang.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from tests.requirements import proves
+from tests.simulated.fleets import Fleet
+from tests.simulated.rooms import Mood
+
+SIZES = (1, 3)
+STEPS = 30
+LARGE = 100_000
+
+replicas = st.integers(0, 2)
+calls = st.integers(0, 3)
+seconds = st.sampled_from([0.05, 0.5, 2.0, 7.0, 15.0])
+
+
+class Crashes(RuleBasedStateMachine):
+    """Clients whose connections break; replicas that are killed, stopped and woken, drained, restarted. The memory is well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fleets = [Fleet(size) for size in SIZES]
+
+    def all(self, do: str, *args: Any, **options: Any) -> None:
+        for fleet in self.fleets:
+            getattr(fleet, do)(*args, **options)
+
+    def has_calls(self) -> bool:
+        return bool(self.fleets[0].callers)
+
+    # ---- clients and the backend
+
+    @precondition(lambda self: len(self.fleets[0].callers) < 4)
+    @rule(
+        seat=replicas,
+        keeps=st.sampled_from([True, True, True, False]),
+        version=st.sampled_from(["2025-11-25", "2025-06-18"]),
+    )
+    def call(self, seat: int, keeps: bool, version: str) -> None:
+        self.all("call", seat, keeps=keeps, version=version)
+
+    @precondition(has_calls)
+    @rule(number=calls, times=st.integers(1, 4), size=st.sampled_from([0, 0, 0, LARGE]))
+    def step(self, number: int, times: int, size: int) -> None:
+        self.all("step", number, times, size)
+
+    @precondition(has_calls)
+    @rule(number=calls)
+    def finish(self, number: int) -> None:
+        self.all("finish", number)
+
+    @precondition(has_calls)
+    @rule(number=calls, quietly=st.booleans())
+    def cut(self, number: int, quietly: bool) -> None:
+        self.all("cut", number, quietly=quietly)
+
+    @precondition(has_calls)
+    @rule(number=calls)
+    def cut_upstream(self, number: int) -> None:
+        self.all("cut_upstream", number)
+
+    @precondition(has_calls)
+    @rule(number=calls)
+    def dawdle(self, number: int) -> None:
+        self.all("dawdle", number)
+
+    @precondition(has_calls)
+    @rule(number=calls, seat=replicas, deletes=st.booleans())
+    def cancel(self, number: int, seat: int, deletes: bool) -> None:
+        self.all("cancel", number, seat, deletes=deletes)
+
+    # ---- replicas
+
+    @rule(number=replicas)
+    def kill(self, number: int) -> None:
+        self.all("kill", number)
+
+    @rule(number=replicas)
+    def stop(self, number: int) -> None:
+        self.all("stop", number)
+
+    @rule(number=replicas)
+    def wake(self, number: int) -> None:
+        self.all("wake", number)
+
+    @rule(number=replicas)
+    def drain(self, number: int) -> None:
+        self.all("drain", number)
+
+    @rule(number=replicas)
+    def restart(self, number: int) -> None:
+        self.all("restart", number)
+
+    @rule(seconds=seconds)
+    def pass_time(self, seconds: float) -> None:
+        for fleet in self.fleets:
+            fleet.loop.pass_time(seconds)
+
+    # ---- what holds
+
+    @invariant()
+    def nothing_is_broken(self) -> None:
+        self.all("check")
+
+    def teardown(self) -> None:
+        try:
+            self.all("end")
+            one, many = self.fleets
+            for alone, among in zip(one.callers, many.callers, strict=True):
+                if not (alone.report.is_loss or among.report.is_loss or alone.is_cancelled or among.is_cancelled):
+                    assert alone.report == among.report
+        finally:
+            self.all("close")
+
+
+class Outages(Crashes):
+    """The memory is away, mute, full or read-only besides, for all or for one; it is set back, or emptied."""
+
+    @rule(mood=st.sampled_from([Mood.AWAY, Mood.MUTE, Mood.FULL, Mood.READ_ONLY]), number=st.none() | replicas)
+    def suffer(self, mood: Mood, number: int | None) -> None:
+        self.all("suffer", mood, number)
+
+    @rule()
+    def recover(self) -> None:
+        self.all("recover")
+
+    @rule()
+    def save(self) -> None:
+        for fleet in self.fleets:
+            fleet.room.save()
+
+    @rule(empty=st.booleans())
+    def fail_over(self, empty: bool) -> None:
+        self.all("fail_over", empty=empty)
+
+
+# ---- histories that were found, and mended
+
+
+@proves("DUR-4")
+def test_a_burst_that_comes_before_a_client_has_its_first_event_leaves_it_an_id_to_resume_from() -> None:
+    with simulated(1) as fleet:
+        fleet.call(0, version="2025-06-18")
+        fleet.cut_upstream(0)
+        fleet.step(0, times=3, size=LARGE)
+
+
+@proves("MARK-9")
+def test_a_call_that_is_cancelled_before_it_has_a_stream_is_not_asked_for_again() -> None:
+    with simulated(1) as fleet:
+        fleet.call(0, version="2025-06-18")
+        fleet.cancel(0, 0, deletes=False)
+
+
+@contextmanager
+def simulated(size: int) -> Iterator[Fleet]:
+    """A fleet to which something happens in the block; then all is well, and every call must come to its end."""
+    fleet = Fleet(size)
+    try:
+        yield fleet
+        fleet.end()
+    finally:
+        fleet.close()
+
+
+# ---- and any history
+
+
+def run(machine: type[RuleBasedStateMachine]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(stateful_step_count=STEPS, report_multiple_bugs=False, phases=(Phase.generate, Phase.shrink)),
+    )  # type: ignore[no-untyped-call]
+
+
+@proves("DUR-3", "DUR-4", "DUR-7", "DUR-8", "MARK-9")
+def test_whatever_befalls_replicas_nobody_loses_anything() -> None:
+    run(Crashes)
+
+
+@proves("DUR-1", "DUR-2", "DUR-6")
+def test_whatever_befalls_the_memory_nothing_is_doubled_and_no_loss_is_silent() -> None:
+    run(Outages)
