@@ -2,11 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.policy.aggregates import Aggregate, Member
     from gateway.settings.problems import ConfigurationInvalid
     from gateway.settings.settings import Settings
 
@@ -66,12 +67,28 @@ def summarize(settings: "Settings") -> str:
     for backend in settings.site.backends.values():
         url = f"{origin}{backend.mount}/mcp" if backend.mount else "(hidden)"
         rows.append((backend.name, url, " ".join(_without_query(url) for url in backend.endpoints)))
+    parts = [align(rows), align_aggregates(settings.site.aggregates.values(), origin)]
     keys = "made at start" if settings.session_keys_generated else str(len(settings.session_keys))
     facts = [
         f"listens on {bracketed}:{settings.port} with {settings.workers} worker{'s' if settings.workers > 1 else ''}",
         f"session keys: {keys}; digest: {settings.site.digest}",
     ]
-    return "\n".join([*align(rows), "", *facts, *(f"warning: {doubt}" for doubt in doubts(settings)), "ok"])
+    tables = [line for part in parts if part for line in (*part, "")]
+    return "\n".join([*tables, *facts, *(f"warning: {doubt}" for doubt in doubts(settings)), "ok"])
+
+
+def align_aggregates(aggregates: "Iterable[Aggregate]", origin: str) -> list[str]:
+    """A table of what is served as one, each backend with the prefix that its names get; empty where nothing is."""
+    rows = [
+        (one.name, f"{origin}{one.mount.rstrip('/')}/mcp", ", ".join(map(_describe, one.members))) for one in aggregates
+    ]
+    return align([("aggregate", "url", "backends"), *rows]) if rows else []
+
+
+def _describe(member: "Member") -> str:
+    if member.is_bare:
+        return f"{member.backend} (no prefix)"
+    return member.backend if member.prefix == member.backend else f"{member.backend} as {member.prefix}"
 
 
 def _without_query(url: str) -> str:

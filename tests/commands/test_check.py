@@ -38,6 +38,20 @@ def test_a_configuration_without_mistakes_is_summed_up(tmp_path: Path, capsys: p
     assert said.err == ""
 
 
+def test_aggregates_are_summed_up_beside_the_backends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    several = "[{name: echo, prefix: off}, {name: mathematics, prefix: m}]"
+    (tmp_path / "gateway.yaml").write_text(
+        f"{FINE}aggregates:\n  all: {{mount: /}}\n  support: {{backends: {several}}}\n"
+    )
+    assert main(["check", "--config", "gateway.yaml"]) == 0
+    assert capsys.readouterr().out.splitlines()[4:8] == [
+        "aggregate  url                                  backends",
+        "all        https://mcp.example.com/mcp          echo, mathematics",
+        "support    https://mcp.example.com/support/mcp  echo (no prefix), mathematics as m",
+        "",
+    ]
+
+
 def test_every_mistake_is_a_line_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "gateway.yaml").write_text("port: x\nredis: ${NOT_SET_ANYWHERE}\n")
     assert main(["check", "--config", "gateway.yaml"]) == 2
