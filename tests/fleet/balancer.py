@@ -11,9 +11,9 @@ Knows HTTP/1.1 framing and nothing of MCP. Each request has an upstream connecti
 
 import argparse
 import asyncio
-import itertools
 import json
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -28,13 +28,15 @@ class Fleet:
 
     def __init__(self, ports: Sequence[int]) -> None:
         self.counts = dict.fromkeys(ports, 0)
-        self._turns = itertools.cycle(ports)
+        self._ports = deque(self.counts)  # in the order of their turns
 
     async def connect(self, upstream: "Upstream") -> bool:
         """Connects to the next replica that listens; False where none does."""
         loop = asyncio.get_running_loop()
-        for _ in self.counts:
-            port = next(self._turns)
+        # Its own copy: while it tries one, other requests move the turns on, and it would meet the same one again.
+        turns = list(self._ports)
+        self._ports.rotate(-1)
+        for port in turns:
             try:
                 await loop.create_connection(lambda: upstream, "127.0.0.1", port)
             except OSError:
