@@ -17,6 +17,7 @@ from gateway.downstream.operations import DRAINING, BackendState, build_operatio
 from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
 from gateway.exchange.healers import Healer
+from gateway.exchange.hubs import Hubs
 from gateway.exchange.orphans import Orphans
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
@@ -76,6 +77,7 @@ class Worker:
             standing = Standing()
             caches = Caches(telemetry, time.monotonic)
             caches.bounds = settings.site.cache
+            hubs = Hubs(room.client, room.endpoints, caches, telemetry)
             orphans = Orphans(settings.max_orphans, telemetry)
             pumps = Pumps(
                 standing, are_releasable=settings.redis != "memory", orphans=orphans
@@ -90,11 +92,13 @@ class Worker:
                 pumps=pumps,
                 standing=standing,
                 caches=caches,
+                hubs=hubs,
                 clock=time.monotonic,
                 new_trace=new_trace,
             )
             await self._remember(stack, gateway)
             stack.push_async_callback(caches.close)
+            stack.push_async_callback(hubs.close)
             stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             self._gateway, self._room = gateway, room
             if self._reload is not None:

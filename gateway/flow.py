@@ -17,15 +17,15 @@ from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
-from gateway.exchange.recalls import close_flight, relay_kept
+from gateway.exchange.recalls import close_flight
 from gateway.exchange.resumes import relay_resume
+from gateway.exchange.shares import SHARED_METHODS, relay_shared
 from gateway.exchange.streams import relay_pipe, relay_pump
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.origins import cors_headers, is_host_allowed, is_origin_allowed, preflight_headers
 from gateway.ports import Client, ClientLeft, Inbound
 from gateway.protocol import headers as h
-from gateway.protocol.cacheables import CACHEABLE_METHODS
 from gateway.protocol.cursors import EventId, parse_event_id
 from gateway.protocol.intents import ALLOWED_METHODS, MODERN_CODES, End, Intent, Listen, Resume, Send, classify
 from gateway.protocol.outcomes import Denied, Ended, Failed, Outcome, Rejected
@@ -55,7 +55,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
             return
         if intent.is_cut_with_client:
             client.cut_on_leave()
-        if record.method in CACHEABLE_METHODS and await relay_kept(exchange, backend, intent, body, ANONYMOUS):
+        if record.method in SHARED_METHODS and await relay_shared(exchange, backend, intent, body, ANONYMOUS):
             return
         call = await forward_healing(exchange, backend, endpoint, intent, body)
         await relay(exchange, backend, intent, call, body)

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
+from gateway.exchange.hubs import Hubs
 from gateway.exchange.orphans import Orphans
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
@@ -291,6 +292,7 @@ class FakeTelemetry:
         self.collided: list[tuple[str, str, tuple[str, ...]]] = []
         self.cached: list[tuple[str, CacheOutcome]] = []
         self.cache_size = (0, 0)
+        self.open_hubs: Counter[str] = Counter()
 
     def begin(self, record: Record) -> None:
         self.begun.append(record)
@@ -328,6 +330,14 @@ class FakeTelemetry:
     def stream_turned(self, turn: StreamTurn, detail: str = "") -> None:
         self.turns.append(turn)
 
+    def hub_opened(self, backend: str) -> Callable[[], None]:
+        self.open_hubs[backend] += 1
+
+        def closed() -> None:
+            self.open_hubs[backend] -= 1
+
+        return closed
+
     def cache_asked(self, backend: str, outcome: CacheOutcome) -> None:
         self.cached.append((backend, outcome))
 
@@ -361,6 +371,7 @@ class World:
         self.pumps = Pumps(self.standing, orphans=Orphans(telemetry=self.telemetry))
         self.now = NOW
         self.caches = Caches(self.telemetry, lambda: self.now)
+        self.hubs = Hubs(self.upstream, self.endpoints, self.caches, self.telemetry)
         self.gateway = Gateway(
             site=site or site_of(),
             upstream=self.upstream,
@@ -371,6 +382,7 @@ class World:
             pumps=self.pumps,
             standing=self.standing,
             caches=self.caches,
+            hubs=self.hubs,
             clock=lambda: self.now,
             new_trace=lambda: TRACE,
         )

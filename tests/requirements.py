@@ -185,6 +185,18 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "CACHE-7": Requirement(
         GATEWAY, "What is kept is bounded, in entries and in bytes, and may be capped or forbidden."
     ),
+    # What is told to many
+    "LISTEN-1": Requirement(
+        f"{_2026_07}/patterns/subscriptions",
+        "Listeners of one backend share one stream, and each is told what it wants, on its own id.",
+    ),
+    "LISTEN-2": Requirement(
+        GATEWAY, "What can't be shared goes to the backend as it is; a refusal is the listener's own."
+    ),
+    "LISTEN-3": Requirement(GATEWAY, "A shared stream that breaks is opened again, and who listens is told to look."),
+    "LISTEN-4": Requirement(GATEWAY, "What waits for a slow listener is bounded; beyond it is ended in good order."),
+    "LISTEN-5": Requirement(GATEWAY, "A shared stream is closed a little after its last listener has left."),
+    # How clients leave
     "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
     "LEAVE-2": Requirement(
         f"{_2025_11}#sending-messages-to-the-server", "A legacy client that leaves cancels nothing."

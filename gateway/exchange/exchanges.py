@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.exchange.caches import Caches, Flight
 from gateway.exchange.healers import Healer
+from gateway.exchange.hubs import Hubs
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
@@ -47,6 +48,7 @@ class Gateway(msgspec.Struct):
     pumps: Pumps
     standing: Standing
     caches: Caches
+    hubs: Hubs
     clock: Callable[[], float]
     new_trace: Callable[[], str]  # 32 hexadecimal digits, never the same again
     wall_clock: Callable[[], float] = time.time  # seconds since 1970: for what another replica reads

@@ -40,14 +40,10 @@ from gateway.protocol.streams import StreamReader
 PATIENCE_SECONDS: Final = 0.2
 """How long a legacy call may take and still be answered in one reply. Beyond it the client gets its stream."""
 
-_REPLACED = frozenset({b"cache-control", b"x-accel-buffering"})
-
 
 def stream_headers(answer: Answer) -> h.Headers:
-    """The head of a relayed stream. `x-accel-buffering` keeps an nginx in front of us from collecting events."""
-    headers = [header for header in h.relayable(answer.headers) if header[0] not in _REPLACED]
-    headers += ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
-    return headers
+    """The head of a relayed stream."""
+    return h.streamed(answer.headers)
 
 
 async def relay_pipe(exchange: Exchange, intent: Send, call: Call, awaited: Iterable[RequestId]) -> None:

@@ -84,6 +84,9 @@ class Telemetry(Protocol):
     def session_healed(self, backend: str) -> None:
         """A session that its backend forgot was begun anew."""
 
+    def hub_opened(self, backend: str) -> Callable[[], None]:
+        """One more stream from that backend that listeners share; call the result when it closed."""
+
     def cache_asked(self, backend: str, outcome: CacheOutcome) -> None:
         """What the cache had, for one question to that backend."""
 

@@ -97,6 +97,15 @@ def relayable(headers: Headers) -> Headers:
     ]
 
 
+def streamed(headers: Headers) -> Headers:
+    """The same of an SSE stream. `x-accel-buffering` keeps an nginx in front of us from collecting events."""
+    kept = [header for header in relayable(headers) if header[0] not in _REPLACED]
+    return [*kept, (b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no")]
+
+
+_REPLACED: Final = frozenset({b"cache-control", b"x-accel-buffering"})
+
+
 def _nominated(headers: Headers) -> set[bytes]:
     """The headers that `Connection` says are for this hop alone (RFC 9110 §7.6.1), however many lines it has."""
     return {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}

@@ -133,6 +133,9 @@ class Metrics:
             "Discoveries and lists that could be answered from the cache, by what it had.",
             ("backend", "outcome"),
         )
+        self._hubs = self._gauges(
+            "mcp_gateway_shared_listens", "Streams from backends that their listeners share.", ("backend",)
+        )
         self._cache_entries = self._gauge("mcp_gateway_cache_entries", "Answers that are kept.", "livesum")
         self._cache_bytes = self._gauge("mcp_gateway_cache_bytes", "What they take, about.", "livesum")
 
@@ -255,6 +258,12 @@ class Metrics:
     def count_collisions(self, aggregate: str, kind: str, names: int) -> None:
         """So many names of one list are had by two backends."""
         self._collisions[aggregate, kind].inc(names)
+
+    def open_hub(self, backend: str) -> Callable[[], None]:
+        """One more stream from that backend that listeners share; the result, called once, takes it off again."""
+        gauge = self._hubs[(backend,)]
+        gauge.inc()
+        return gauge.dec
 
     def count_cache(self, backend: str, outcome: CacheOutcome) -> None:
         """What the cache had for a question to that backend."""

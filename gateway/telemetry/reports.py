@@ -69,6 +69,10 @@ class Telemetry:
         self._metrics.count_healing(backend)
         self._logs.tell("info", "session healed", backend=backend)
 
+    def hub_opened(self, backend: str) -> Callable[[], None]:
+        """One more stream from that backend that listeners share; call the result when it closed."""
+        return self._metrics.open_hub(backend)
+
     def cache_asked(self, backend: str, outcome: CacheOutcome) -> None:
         """What the cache had, for one question to that backend."""
         self._metrics.count_cache(backend, outcome)

@@ -1,0 +1,19 @@
+"""What one exchange with a backend may have in common with others: what is kept, and what is told on a stream."""
+
+from typing import Final
+
+from gateway.exchange.exchanges import Exchange
+from gateway.exchange.recalls import relay_kept
+from gateway.exchange.subscriptions import relay_listen
+from gateway.policy.backends import Backend
+from gateway.protocol.cacheables import CACHEABLE_METHODS
+from gateway.protocol.intents import Intent
+from gateway.protocol.subscriptions import LISTEN
+
+SHARED_METHODS: Final = CACHEABLE_METHODS | {LISTEN}
+
+
+async def relay_shared(exchange: Exchange, backend: Backend, intent: Intent, body: bytes, principal: str) -> bool:
+    """Whether the client has been served without a request of its own to the backend. For methods of `SHARED_METHODS`."""
+    relay = relay_listen if exchange.record.method == LISTEN else relay_kept
+    return await relay(exchange, backend, intent, body, principal)

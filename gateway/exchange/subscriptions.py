@@ -1,0 +1,77 @@
+"""A modern client's `subscriptions/listen` on a plain mount, told from the stream that the backend's listeners share.
+
+What it asks for in a way that isn't known here goes to the backend as it is, on a pipe of its own (`streams.relay_pipe`).
+"""
+
+import asyncio
+
+from gateway.exchange.exchanges import Exchange
+from gateway.exchange.hubs import Listener
+from gateway.exchange.pipes import SILENCE_SECONDS
+from gateway.exchange.recalls import asker_of
+from gateway.exchange.standing import listen_ended
+from gateway.policy.backends import Backend
+from gateway.protocol.events import COMMENT
+from gateway.protocol.intents import Intent, Send
+from gateway.protocol.messages import RequestId
+from gateway.protocol.outcomes import Outcome
+from gateway.protocol.subscriptions import acknowledge, parse_listen
+from gateway.protocol.versions import Era
+
+
+async def relay_listen(exchange: Exchange, backend: Backend, intent: Intent, body: bytes, principal: str) -> bool:
+    """Tells the client what it wants to know, until it leaves. False: the backend is to be asked, on a pipe."""
+    if not isinstance(intent, Send) or intent.era is not Era.MODERN or exchange.rpc_id is None:
+        return False
+    gateway, request_id = exchange.gateway, exchange.record.request_id
+    if gateway.standing.is_draining or (wanted := parse_listen(body)) is None:
+        return False
+    limit_bytes = exchange.site.limits.event_bytes
+    asker = asker_of(exchange, principal)
+    listener = await gateway.hubs.join(backend, asker, intent.version, wanted, request_id, limit_bytes)
+    if listener is None:
+        return False
+    try:
+        await relay_told(exchange, listener, exchange.rpc_id)
+    finally:
+        listener.leave()
+    return True
+
+
+async def relay_told(exchange: Exchange, listener: Listener, rpc_id: RequestId) -> None:
+    """The client's stream, from the acknowledgement to an end in good order, should it come to one."""
+    client, record, standing = exchange.client, exchange.record, exchange.gateway.standing
+    if (task := asyncio.current_task()) is not None:
+        standing.add(task)
+    closed = exchange.gateway.telemetry.stream_opened(record, "listen")
+    record.status = 200
+    try:
+        await client.start(200, listener.headers + exchange.reply_headers)
+        await write(exchange, acknowledge(rpc_id, listener.wanted))
+        while not listener.is_over:
+            is_news = await listener.bell.wait(SILENCE_SECONDS)
+            if told := b"".join([note.event(rpc_id) for note in listener.drain()]):
+                await write(exchange, told)
+            elif not is_news:
+                await client.write(COMMENT)
+    except asyncio.CancelledError:
+        if client.left or not standing.is_draining:
+            raise
+        if task is not None:
+            task.uncancel()
+    finally:
+        closed()
+    await end_listening(exchange, rpc_id)
+
+
+async def write(exchange: Exchange, data: bytes) -> None:
+    exchange.record.events += data.count(b"\n\n")
+    exchange.record.bytes_out += len(data)
+    await exchange.client.write(data)
+
+
+async def end_listening(exchange: Exchange, rpc_id: RequestId) -> None:
+    """The client is told that nothing more comes: it listens anew."""
+    await write(exchange, listen_ended(rpc_id))
+    exchange.record.outcome = Outcome.OK
+    await exchange.client.end()
