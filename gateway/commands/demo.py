@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 START_SECONDS: Final = 60.0
 """For four Python programs to start and answer; on an idle machine it takes three."""
 
+ALL: Final = "all"
+"""The aggregate of all samples, at /mcp."""
+
 _LOOK_SECONDS: Final = 0.1
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 _DESCRIPTION = """\
 Start three sample MCP servers (echo, math, weather) and the gateway in front of them, call a tool of each through the
-gateway in both protocol eras, and print how to connect a client. Goes on until Ctrl-C; everything it started ends with
-it. For trying out: it listens on this machine only.
+gateway in both protocol eras, also at /mcp where all three are one server, and print how to connect a client. Goes on
+until Ctrl-C; everything it started ends with it. For trying out: it listens on this machine only.
 """
 _EPILOG = """\
 examples:
@@ -101,6 +104,16 @@ def list_samples() -> "dict[str, Sample]":
     }
 
 
+def prefix_sample(samples: "Mapping[str, Sample]") -> "Sample":
+    """The first sample's call as one makes it where all are one server."""
+    import msgspec
+
+    from gateway.policy.aggregates import SEPARATOR
+
+    name, sample = next(iter(samples.items()))
+    return msgspec.structs.replace(sample, tool=f"{name}{SEPARATOR}{sample.tool}")
+
+
 class Demo:
     """One run: the children, and how far it came."""
 
@@ -108,7 +121,8 @@ class Demo:
         self._origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._flags = ("--host", host, "--port", str(port), "--log-level", log_level, "--log-format", "pretty")
         self._samples = samples
-        self._urls = {name: f"{self._origin}/{name}/mcp" for name in samples}
+        self._tried = {**samples, ALL: prefix_sample(samples)}
+        self._urls = {name: f"{self._origin}/{name}/mcp" for name in samples} | {ALL: f"{self._origin}/mcp"}
         self._is_up = False
         self._is_ending = False
         self._colours = sys.stdout.isatty()
@@ -143,7 +157,7 @@ class Demo:
             gateway = await self._start(children, config)
             await self._try_all()
             await gateway.fall_silent()  # so that no line about the trial comes below the table
-            print(render_advice(self._urls, self._origin, config), flush=True)
+            print(render_advice({"gateway": self._urls[ALL]}, self._origin, config), flush=True)
             self._is_up = True
             await children.run_until_one_ends()
         finally:
@@ -187,10 +201,10 @@ class Demo:
         from gateway.protocol.versions import Era
 
         async def try_both(name: str) -> "dict[Era, Trial]":
-            return {era: await try_server(self._urls[name], era, self._samples[name]) for era in reversed(Era)}
+            return {era: await try_server(self._urls[name], era, self._tried[name]) for era in reversed(Era)}
 
-        trials = dict(zip(self._samples, await asyncio.gather(*map(try_both, self._samples)), strict=True))
-        print(render_table(self._samples, self._urls, trials), flush=True)
+        trials = dict(zip(self._tried, await asyncio.gather(*map(try_both, self._tried)), strict=True))
+        print(render_table(self._tried, self._urls, trials), flush=True)
         faults = [f"{name}, {era}: {t.fault}" for name, tried in trials.items() for era, t in tried.items() if t.fault]
         if faults:
             raise DemoFailed("\n".join(["not every tool could be called through the gateway:", *faults]))
@@ -219,11 +233,12 @@ def write_config(config: Path, endpoints: Mapping[str, str]) -> None:
     ]
     for name, url in endpoints.items():
         lines += [f"  {name}:", f"    endpoints: [{url}]"]
+    lines += ["aggregates:", f"  {ALL}: {{mount: /}}  # all of them as one server, at /mcp"]
     config.write_text("\n".join([*lines, ""]), "utf-8")
 
 
 def render_table(samples: "Mapping[str, Sample]", urls: "Urls", trials: "Mapping[str, Mapping[Era, Trial]]") -> str:
-    """One line a backend: its tools, what was called, how either era did, its URL."""
+    """One line a backend, and one for all as one: its tools, what was called, how either era did, its URL."""
     rows = [["backend", "tools", "called", *(_ERA_TITLES[era] for era in next(iter(trials.values()))), "URL"]]
     for name, tried in trials.items():
         tools = str(max(trial.tools for trial in tried.values()))
@@ -237,7 +252,7 @@ _ERA_TITLES: Final = {"modern": "2026-07-28", "legacy": "2025-11-25"}
 
 
 def render_advice(urls: "Urls", origin: str, config: Path) -> str:
-    """How to connect each client, and where to look."""
+    """How to connect each client to all backends at once, and where to look."""
     from gateway.commands import snippets
 
     parts = {
@@ -245,6 +260,7 @@ def render_advice(urls: "Urls", origin: str, config: Path) -> str:
         "VS Code (or write .vscode/mcp.json)": [*snippets.vs_code(urls), *snippets.vs_code_file(urls)],
         "Cursor (.cursor/mcp.json)": snippets.cursor_file(urls),
         "MCP Inspector": snippets.inspector(next(iter(urls.values()))),
+        "One backend alone": ["in the same way, at its URL in the table above"],
         "The gateway itself": [
             f"curl {origin}/health    curl {origin}/metrics",
             f"its configuration, which you may change while it runs: {config}",

@@ -64,15 +64,17 @@ def test_the_demo_calls_a_tool_of_each_backend_in_both_eras_says_how_to_connect_
         with ending(pids):
             assert demo.end(signal.SIGINT) == 0
     rows = re.findall(
-        r"^(\w+) +(\d+) +(\S.*\)) +✓ \d+ ms +✓ \d+ ms +(http://127\.0\.0\.1:\d+/\w+/mcp)$", told, re.MULTILINE
+        r"^(\w+) +(\d+) +(\S.*\)) +✓ \d+ ms +✓ \d+ ms +(http://127\.0\.0\.1:\d+/(?:\w+/)?mcp)$", told, re.MULTILINE
     )
     assert [(name, tools, called) for name, tools, called, _ in rows] == [
         ("echo", "4", "echo(text='hello')"),
         ("math", "4", "add(a=2, b=3)"),
         ("weather", "2", "get_weather(city='Reykjavik', month=1)"),
+        ("all", "10", "echo__echo(text='hello')"),
     ]
-    for name, _, _, url in rows:
-        assert f"claude mcp add --transport http {name} {url}\n" in told
+    everything = rows[-1][3]
+    assert everything.count("/") == 3  # /mcp, no mount before it
+    assert f"claude mcp add --transport http gateway {everything}\n" in told
     assert "Traceback" not in demo.output
     assert list(tmp_path.iterdir()) == []
 
@@ -115,6 +117,7 @@ async def test_a_tool_that_answers_something_else_fails_the_demo_and_says_what(
         await demo.play()
     assert "math, modern: add answered '5.0', and '6' was expected" in str(failed.value)
     assert "math, legacy: add answered '5.0', and '6' was expected" in str(failed.value)
+    assert "all, modern: math__add answered '5.0', and '6' was expected" in str(failed.value)
     assert "✗ failed" in capfd.readouterr().out
 
 
@@ -130,8 +133,9 @@ async def test_a_child_that_ends_at_once_is_told_with_what_it_printed() -> None:
 
 def test_the_written_configuration_is_one_that_the_gateway_takes(tmp_path: Path) -> None:
     write_config(tmp_path / "gateway.yaml", {"echo": "http://127.0.0.1:9001/mcp", "math": "http://127.0.0.1:9002/mcp"})
-    backends = load(tmp_path / "gateway.yaml", {}).site.backends
-    assert {name: backend.endpoints for name, backend in backends.items()} == {
+    site = load(tmp_path / "gateway.yaml", {}).site
+    assert site.routes["/mcp"] is site.aggregates["all"]
+    assert {name: backend.endpoints for name, backend in site.backends.items()} == {
         "echo": ("http://127.0.0.1:9001/mcp",),
         "math": ("http://127.0.0.1:9002/mcp",),
     }
