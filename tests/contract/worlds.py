@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from gateway.policy.streams import Bounds, Facts, Hold, Owner, SessionDigest
-from gateway.ports import EventLog, Heartbeats, Marks
+from gateway.ports import EventLog, Heartbeats, Invalidations, Marks
 from gateway.protocol.cursors import FIRST_EPOCH, StreamName, encode_name
 from gateway.state.memory_marks import MemoryRoom
 from gateway.state.rooms import RedisRoom
@@ -33,6 +33,9 @@ class Room(Protocol):
 
     @property
     def heartbeats(self) -> Heartbeats: ...
+
+    @property
+    def invalidations(self) -> Invalidations: ...
 
 
 class World:
