@@ -22,7 +22,7 @@ from gateway.exchange.orphans import Orphans
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
-from gateway.policy.streams import MEMORY_BUDGET_BYTES, Bounds, Owner
+from gateway.policy.streams import MEMORY_BUDGET_BYTES, Ailment, Bounds, Owner
 from gateway.ports import Healings
 from gateway.protocol.versions import Era
 from gateway.settings.problems import ConfigurationInvalid
@@ -56,6 +56,7 @@ class Worker:
         self._reload = reload
         self._gateway: Gateway | None = None
         self._room: UpstreamRoom | None = None
+        self._redis: RedisRoom | None = None
         self._keyring = Keyring(settings.session_keys)
         self._logs = Logs(settings.log_level, settings.log_format)
         self._telemetry = Telemetry(self._logs, Metrics(self.version), time.monotonic)
@@ -79,9 +80,8 @@ class Worker:
             caches.bounds = settings.site.cache
             hubs = Hubs(room.client, room.endpoints, caches, telemetry)
             orphans = Orphans(settings.max_orphans, telemetry)
-            pumps = Pumps(
-                standing, are_releasable=settings.redis != "memory", orphans=orphans
-            )  # memory nobody else has
+            is_shared = settings.redis != "memory"  # which nobody else has
+            pumps = Pumps(standing, are_releasable=is_shared, orphans=orphans)
             gateway = Gateway(
                 site=settings.site,
                 upstream=room.client,
@@ -131,7 +131,7 @@ class Worker:
                     witness=self._telemetry,
                     heartbeat_seconds=ttl_seconds,
                 )
-                room = await stack.enter_async_context(redis)
+                room = self._redis = await stack.enter_async_context(redis)
                 healings = RedisHealings(redis.store)
                 stack.push_async_callback(_stop, asyncio.create_task(warn_of_eviction(redis)))
         gateway.caches.invalidations = room.invalidations
@@ -184,6 +184,9 @@ class Worker:
             )
             for backend in self._settings.site.backends.values()
         ]
+
+    def redis_troubles(self) -> Sequence[Ailment] | None:
+        return None if self._redis is None else self._redis.ailments()
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         return self._telemetry.render_metrics(accept)

@@ -1,7 +1,7 @@
 """What operators and orchestrators ask: /health, /livez, /readyz, /metrics. Knows HTTP; what it tells is given to it.
 
-A dead backend makes a replica degraded, never unready: taking every replica out of the load balancer at once helps
-nobody. Host is not checked here: probes come with the pod's address.
+A dead backend or a dead Redis makes a replica degraded, never unready: taking every replica out of the load balancer at
+once helps nobody. Host is not checked here: probes come with the pod's address.
 """
 
 import time
@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gateway.policy.backends import Address
+from gateway.policy.streams import Ailment
 from gateway.protocol.versions import Era
-from gateway.telemetry.redactions import strip_query
+from gateway.telemetry.redactions import scrub, shorten, strip_query
 
 OPERATIONS_PATHS: Final = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """The paths that belong here, on whichever port."""
@@ -56,6 +57,9 @@ class Replica(Protocol):
 
     def backends(self) -> Sequence[BackendState]:
         """All backends, in the order of the configuration."""
+
+    def redis_troubles(self) -> Sequence[Ailment] | None:
+        """What ails Redis, as this worker sees it; None where none is configured."""
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """The page of metrics for that `Accept` header, and its content type. May be called from another thread."""
@@ -108,8 +112,9 @@ class _Operations:
 
     async def health(self, _request: Request) -> Response:
         hindrances, states = self._replica.hindrances(), self._replica.backends()
+        troubles = self._replica.redis_troubles()
         report: dict[str, object] = {
-            "status": judge(hindrances, states),
+            "status": judge(hindrances, states, is_redis_degraded=bool(troubles)),
             "mcp": "not ready" if hindrances else "ready",
             "version": self._replica.version,
             "uptime_seconds": round(self._clock() - self._started, 1),
@@ -119,6 +124,8 @@ class _Operations:
         if self._details:
             report["configuration"] = self._replica.digest()
             report["backends"] = {state.name: _describe(state) for state in states}
+            if troubles is not None:
+                report["redis"] = _describe_redis(troubles)
         return JSONResponse(report, 503 if hindrances else 200, headers=_FRESH)
 
     async def readyz(self, request: Request) -> Response:
@@ -131,6 +138,10 @@ class _Operations:
         for state in self._replica.backends():
             sign = "+" if state.status == "healthy" else "!"  # "!" is worth knowing, but hinders nothing
             lines.append(f"[{sign}] backend {state.name} {state.status}")
+        if (troubles := self._replica.redis_troubles()) is not None:
+            lines += [f"[!] redis {t.node} {t.trouble} for {t.seconds:.1f} s" for t in troubles] or [
+                "[+] redis healthy"
+            ]
         return PlainTextResponse("\n".join([*lines, bytes(plain.body).decode()]), plain.status_code, headers=_FRESH)
 
     def metrics(self, request: Request) -> Response:
@@ -139,12 +150,14 @@ class _Operations:
         return Response(page, headers={**_FRESH, "content-type": content_type})
 
 
-def judge(hindrances: Sequence[str], states: Sequence[BackendState]) -> str:
+def judge(hindrances: Sequence[str], states: Sequence[BackendState], *, is_redis_degraded: bool = False) -> str:
     """One word for the whole: `draining`, `not ready`, `degraded` or `healthy`."""
     if DRAINING in hindrances:
         return DRAINING
     if hindrances:
         return "not ready"
+    if is_redis_degraded:
+        return "degraded"
     return "healthy" if all(state.status == "healthy" for state in states) else "degraded"
 
 
@@ -155,3 +168,16 @@ def _describe(state: BackendState) -> dict[str, object]:
         "endpoints": {strip_query(address): endpoint for address, endpoint in state.endpoints.items()},
         "eras": {era.value: spoken for era, spoken in state.eras.items()},
     }
+
+
+def _describe_redis(troubles: Sequence[Ailment]) -> dict[str, object]:
+    told = [
+        {
+            "node": trouble.node,
+            "trouble": trouble.trouble.value,
+            "seconds": round(trouble.seconds, 1),
+            "detail": shorten(scrub(trouble.detail)),
+        }
+        for trouble in troubles
+    ]
+    return {"status": "degraded", "troubles": told} if told else {"status": "healthy"}

@@ -80,6 +80,15 @@ class Trouble(StrEnum):
     REFUSED = "refused"  # any other error that Redis answered
 
 
+class Ailment(NamedTuple):
+    """What is wrong with one Redis server, and since when."""
+
+    node: str  # host and port, or Sentinel's service
+    trouble: Trouble
+    detail: str
+    seconds: float  # for how long
+
+
 class LogAway(Exception):
     """The log can't be asked now. Whether something that was asked was done is not known; to repeat it is harmless."""
 

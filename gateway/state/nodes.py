@@ -10,7 +10,7 @@ from typing import Final
 from redis.exceptions import ResponseError
 
 from gateway.policy import breakers
-from gateway.policy.streams import CREATE_SHARE, LogAway, Trouble
+from gateway.policy.streams import CREATE_SHARE, Ailment, LogAway, Trouble
 from gateway.state.dials import DIAL_SECONDS
 from gateway.state.lines import Command, Dial, Line, LineBroken, Spawn
 from gateway.state.witnesses import Witness
@@ -36,7 +36,7 @@ class Node:
         self._lines: dict[bool, Line] = {}
         self._prober: asyncio.Task[None] | None = None
         self._redialled_at = -REDIAL_SECONDS
-        self._troubles: dict[Trouble, float] = {}
+        self._troubles: dict[Trouble, tuple[float, str]] = {}  # since when, and why
 
     @property
     def is_away(self) -> bool:
@@ -46,6 +46,11 @@ class Node:
     @property
     def troubles(self) -> frozenset[Trouble]:
         return frozenset(self._troubles)
+
+    def ailments(self) -> list[Ailment]:
+        """The same, with why and for how long."""
+        now = self._clock()
+        return [Ailment(self.name, trouble, why, now - since) for trouble, (since, why) in self._troubles.items()]
 
     def ask(
         self, command: Command, *, is_bulk: bool = False, before: Command | None = None
@@ -92,12 +97,12 @@ class Node:
 
     def note_trouble(self, trouble: Trouble, detail: str) -> None:
         if trouble not in self._troubles:
-            self._troubles[trouble] = self._clock()
+            self._troubles[trouble] = self._clock(), detail
             self._witness.degraded(self.name, trouble, detail)
 
     def end_trouble(self, trouble: Trouble) -> None:
-        if (since := self._troubles.pop(trouble, None)) is not None:
-            self._witness.restored(self.name, trouble, self._clock() - since)
+        if (noted := self._troubles.pop(trouble, None)) is not None:
+            self._witness.restored(self.name, trouble, self._clock() - noted[0])
 
     def _line(self, is_bulk: bool) -> Line:
         line = self._lines.get(is_bulk)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from gateway.policy.absences import HEARTBEAT_SECONDS
-from gateway.policy.streams import Bounds
+from gateway.policy.streams import Ailment, Bounds
 from gateway.state.invalidations import RedisInvalidations
 from gateway.state.logs import RedisLog, Sealer
 from gateway.state.marks import RedisHeartbeats, RedisMarks
@@ -73,6 +73,10 @@ class RedisRoom:
             task.cancel()
         self._router.close()
         await self._group.__aexit__(None, None, None)  # an error of the caller's is not ours to wrap in a group
+
+    def ailments(self) -> list[Ailment]:
+        """What ails the servers now, as this worker has noticed; asks nobody."""
+        return self.store.ailments()
 
     async def inspect(self) -> list[NodeReport]:
         """How each server is now. None where a cluster hasn't told its map yet."""

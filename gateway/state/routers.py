@@ -9,7 +9,7 @@ from redis.asyncio.connection import Connection
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from gateway.policy.streams import LogAway, Trouble
+from gateway.policy.streams import Ailment, LogAway, Trouble
 from gateway.state.dials import Dialler
 from gateway.state.lines import Spawn
 from gateway.state.nodes import Node
@@ -37,6 +37,9 @@ class Router(Protocol):
 
     def nodes(self) -> Iterable[Node]:
         """Every primary."""
+
+    def ailments(self) -> list[Ailment]:
+        """What is known to ail the servers; asks nobody."""
 
     async def dial(self) -> Connection:
         """A connection of the caller's own to any server: they all pass on what is published. Raises redis's errors."""
@@ -75,11 +78,20 @@ class SingleRouter:
     def nodes(self) -> Iterable[Node]:
         return (self._node,)
 
+    def ailments(self) -> list[Ailment]:
+        return self._node.ailments()
+
     async def dial(self) -> Connection:
         return await self._node.dial()
 
     def close(self) -> None:
         self._node.close()
+
+
+CLUSTER: Final = "cluster"
+"""The name by which the whole of a cluster is told of, as long as none of its nodes is known."""
+
+_NO_MAP: Final = "none of the servers that were named tells the cluster's map"
 
 
 class ClusterRouter:
@@ -94,6 +106,7 @@ class ClusterRouter:
         self._slots: list[Node | None] = [None] * SLOTS
         self._refreshing: asyncio.Task[None] | None = None
         self._is_known = False
+        self._unknown_since: float | None = None  # and asked for in vain
         self._asked_at = 0.0
         self._turn = -1
 
@@ -111,6 +124,13 @@ class ClusterRouter:
 
     def nodes(self) -> Iterable[Node]:
         return {id(node): node for node in self._slots if node is not None}.values()
+
+    def ailments(self) -> list[Ailment]:
+        found = [ailment for node in self.nodes() for ailment in node.ailments()]
+        if self._unknown_since is not None:
+            seconds = asyncio.get_running_loop().time() - self._unknown_since
+            found.append(Ailment(CLUSTER, Trouble.AWAY, _NO_MAP, seconds))
+        return found
 
     async def dial(self) -> Connection:
         self._turn += 1
@@ -145,6 +165,17 @@ class ClusterRouter:
             if await self._ask_slots(address):
                 break
         self._asked_at = clock()
+        self._note_map()
+
+    def _note_map(self) -> None:
+        """Told once a change, as what ails a node is."""
+        now, since = asyncio.get_running_loop().time(), self._unknown_since
+        if not self._is_known and since is None:
+            self._unknown_since = now
+            self._witness.degraded(CLUSTER, Trouble.AWAY, _NO_MAP)
+        elif self._is_known and since is not None:
+            self._unknown_since = None
+            self._witness.restored(CLUSTER, Trouble.AWAY, now - since)
 
     def _candidates(self) -> list[Address]:
         known = [address for address, node in self._nodes.items() if not node.is_away]

@@ -21,7 +21,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from gateway.policy.streams import CREATE_SHARE, LogAway, Trouble, share_of_room
+from gateway.policy.streams import CREATE_SHARE, Ailment, LogAway, Trouble, share_of_room
 from gateway.state.lines import Command, LineBroken
 from gateway.state.nodes import Node
 from gateway.state.routers import Router
@@ -169,6 +169,10 @@ class Store:
         found = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
         if b"used_memory" in found:
             node.used_bytes, node.max_bytes = int(found[b"used_memory"]), int(found.get(b"maxmemory", 0))
+
+    def ailments(self) -> list[Ailment]:
+        """What ails the servers, as far as it was noticed; asks nobody."""
+        return self._router.ailments()
 
     async def inspect(self) -> list[NodeReport]:
         """How each server is, and whether it may throw keys away. A managed Redis may not tell its policy."""

@@ -11,45 +11,20 @@ prometheus-client's own that `serve` sets before that library is first imported;
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
-from mcp_types.methods import CLIENT_NOTIFICATIONS, CLIENT_REQUESTS
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
 from gateway.policy.caches import CacheOutcome
 from gateway.ports import Record, StreamTurn
-from gateway.protocol.outcomes import Outcome
 from gateway.telemetry.blames import UPSTREAM_FAILURES
+from gateway.telemetry.labels import ToolNames, name_method
+from gateway.telemetry.pages import CONFIGURATION, render_page
 
 BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 600.0)
 """Dense where the gateway's own share shows, sparse up to the long tool calls. Twelve, because each is a series."""
-
-TOOLS_PER_BACKEND: Final = 200
-"""Names that get series of their own, for each backend and worker. Beyond it a call counts as `_other`."""
-
-UNPROVEN_TOOLS_PER_BACKEND: Final = 100
-"""How many of them calls without success may take: invented names must not crowd out a backend's real tools."""
-
-TOOL_NAME_CHARACTERS: Final = 128
-"""A longer name counts as `_other`: the specification allows no more (2025-11-25, server/tools, "Tool Names")."""
-
-OTHER: Final = "_other"
-NO_METHOD: Final = "_none"
-WITHOUT_METHOD: Final = {"GET": "_listen", "DELETE": "_end"}
-"""What stands for the method of an exchange without a JSON-RPC method, by HTTP method. The rest are `_none`: a POST
-that carries a response, or a body that can't be read."""
-
-_TASK_METHODS: Final = ("tasks/get", "tasks/list", "tasks/result", "tasks/cancel", "notifications/tasks/status")
-METHODS: Final = frozenset(name for name, _ in (*CLIENT_REQUESTS, *CLIENT_NOTIFICATIONS)).union(_TASK_METHODS)
-"""The methods that clients may send, in any version. 2025-11-25's experimental tasks are missing in the SDK's table."""
-
-CONFIGURATION: Final = "mcp_gateway_configuration_info"
 
 _Mode = Literal["livesum", "livemax", "livemin"]
 """How a gauge adds up over workers. Always `live…`: what a dead worker said last is no longer so."""
@@ -76,7 +51,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._shared_folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        self._tools: dict[str, set[str]] = {}
+        self._tools = ToolNames()
         self._digest = ""
         self._define_exchanges()
         self._define_backends()
@@ -167,6 +142,12 @@ class Metrics:
             "How long Redis could not do all that it should; told when it is over.",
             ("node", "trouble"),
         )
+        self._redis_troubles = self._gauges(
+            "mcp_gateway_redis_degraded",
+            "1 while a worker finds that Redis can't do all that it should.",
+            ("node", "trouble"),
+            "livemax",
+        )
 
     def _define_replica(self, version: str) -> None:
         self._configurations = self._gauges(CONFIGURATION, "1 for the configuration that runs.", ("digest",), "livemax")
@@ -212,20 +193,9 @@ class Metrics:
             took = (record.upstream_ended or ended) - record.forwarded
             self._took[method, mount, era, outcome, record.backend].observe(max(0.0, took))
             if method == "tools/call":
-                self._tool_calls[record.backend, self._name_tool(record), outcome].inc()
+                self._tool_calls[record.backend, self._tools.name(record), outcome].inc()
         if record.backend and outcome in UPSTREAM_FAILURES:
             self._failures[record.backend, outcome].inc()
-
-    def _name_tool(self, record: Record) -> str:
-        """The tool's own name while there is room for it, else `_other`."""
-        known, name = self._tools.setdefault(record.backend, set()), record.name
-        if name in known:
-            return name
-        room = TOOLS_PER_BACKEND if record.outcome is Outcome.OK else UNPROVEN_TOOLS_PER_BACKEND
-        if len(known) >= room or not 0 < len(name) <= TOOL_NAME_CHARACTERS:
-            return OTHER
-        known.add(name)
-        return name
 
     def open_stream(self, kind: str) -> Callable[[], None]:
         """One more open stream; the result, called once or more, takes it off again."""
@@ -282,8 +252,13 @@ class Metrics:
         """Redis didn't, or refused."""
         self._redis_failures[command, trouble].inc()
 
+    def show_redis_degraded(self, node: str, trouble: str) -> None:
+        """From now on a node can't do all that it should."""
+        self._redis_troubles[node, trouble].set(1)
+
     def add_redis_degraded(self, node: str, trouble: str, seconds: float) -> None:
         """A node could not do all that it should for so long, and can again."""
+        self._redis_troubles[node, trouble].set(0)
         self._redis_degraded[node, trouble].inc(seconds)
 
     def count_ejection(self, backend: str) -> None:
@@ -308,35 +283,4 @@ class Metrics:
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The page for a scraper that sent this `Accept`, and its content type: OpenMetrics where asked for."""
-        try:
-            encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # of an `Accept` whose version is no version
-            encode, content_type = choose_encoder("")
-        registry = CollectorRegistry()
-        registry.register(_Present(self._shared_folder or self._registry))
-        return encode(registry), content_type
-
-
-class _Present(Collector):
-    """What is to be shown: without the configurations that ran before, of which a long life may have had many."""
-
-    def __init__(self, source: str | CollectorRegistry) -> None:
-        self._source = _read_files(source) if isinstance(source, str) else source
-
-    def collect(self) -> Iterable[Metric]:
-        for metric in self._source.collect():
-            if metric.name == CONFIGURATION:
-                metric.samples = [sample for sample in metric.samples if sample.value]
-            yield metric
-
-
-def _read_files(folder: str) -> Collector:
-    collector: Collector = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]
-    return collector
-
-
-def name_method(record: Record) -> str:
-    """The bounded label for what was asked: an MCP method, or `_other`, `_listen`, `_end`, `_none`."""
-    if record.method:
-        return record.method if record.method in METHODS else OTHER
-    return WITHOUT_METHOD.get(record.http_method, NO_METHOD)
+        return render_page(self._shared_folder or self._registry, accept)

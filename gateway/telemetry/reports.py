@@ -84,7 +84,9 @@ class Telemetry:
     def member_left_out(self, aggregate: str, backend: str, reason: str, detail: str) -> None:
         """An aggregate answered without that backend, and why."""
         self._metrics.count_left_out(aggregate, backend, reason)
-        self._logs.tell("warning", "member left out", aggregate=aggregate, backend=backend, reason=reason, detail=detail)
+        self._logs.tell(
+            "warning", "member left out", aggregate=aggregate, backend=backend, reason=reason, detail=detail
+        )
 
     def names_collided(self, aggregate: str, kind: str, names: Sequence[str]) -> None:
         """These names are had by two members of an aggregate: each is shown under its prefix. Logged when that is news."""
@@ -104,6 +106,7 @@ class Telemetry:
 
     def degraded(self, node: str, trouble: str, detail: str) -> None:
         """From now on this Redis can't do all that it should."""
+        self._metrics.show_redis_degraded(node, str(trouble))
         self._logs.tell("warning", "redis degraded", node=node, trouble=str(trouble), detail=detail)
 
     def restored(self, node: str, trouble: str, seconds: float) -> None:

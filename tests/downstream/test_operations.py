@@ -8,6 +8,7 @@ import pytest
 from starlette.types import ASGIApp, Message
 
 from gateway.downstream.operations import BackendState, build_operations, build_probes
+from gateway.policy.streams import Ailment, Trouble
 from gateway.protocol.versions import Era
 
 HEALTHY = BackendState("echo", "/echo", {"http://10.0.0.7:9000/mcp": "healthy"}, {Era.LEGACY: True, Era.MODERN: None})
@@ -24,8 +25,14 @@ UNRESOLVED = BackendState("slow", "/slow", {}, {})
 class FakeReplica:
     version = "1.2.3"
 
-    def __init__(self, *backends: BackendState, hindrances: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *backends: BackendState,
+        hindrances: Sequence[str] = (),
+        troubles: Sequence[Ailment] | None = None,
+    ) -> None:
         self._backends = backends
+        self._troubles = troubles
         self._hindrances = hindrances
 
     def hindrances(self) -> Sequence[str]:
@@ -36,6 +43,9 @@ class FakeReplica:
 
     def backends(self) -> Sequence[BackendState]:
         return self._backends
+
+    def redis_troubles(self) -> Sequence[Ailment] | None:
+        return self._troubles
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         return f"# for {accept}\n".encode(), "text/plain; version=0.0.4; charset=utf-8"
@@ -145,6 +155,40 @@ async def test_a_dead_backend_leaves_the_replica_ready() -> None:
     assert (await ask(app, "/readyz")).status == 200
     assert (await ask(app, "/health")).status == 200
     assert (await ask(app, "/health")).json["status"] == "degraded"
+
+
+AWAY = Ailment("10.0.0.20:6379", Trouble.AWAY, "no answer in time", 12.34)
+FULL = Ailment("10.0.0.21:6379", Trouble.FULL, "OOM at redis://user:hunter2@10.0.0.21", 0.0)
+
+
+async def test_a_degraded_redis_is_shown_and_leaves_the_replica_ready() -> None:
+    app = build_operations(FakeReplica(HEALTHY, troubles=[AWAY, FULL]), details=True)
+    assert (await ask(app, "/readyz")).status == 200
+    reply = await ask(app, "/health")
+    assert (reply.status, reply.json["status"], reply.json["mcp"]) == (200, "degraded", "ready")
+    assert reply.json["redis"] == {
+        "status": "degraded",
+        "troubles": [
+            {"node": "10.0.0.20:6379", "trouble": "away", "seconds": 12.3, "detail": "no answer in time"},
+            {"node": "10.0.0.21:6379", "trouble": "full", "seconds": 0.0, "detail": "OOM at redis://…@10.0.0.21"},
+        ],
+    }
+    lines = (await ask(app, "/readyz", query=b"verbose")).body.decode().splitlines()
+    assert lines[2:4] == ["[!] redis 10.0.0.20:6379 away for 12.3 s", "[!] redis 10.0.0.21:6379 full for 0.0 s"]
+
+
+async def test_strangers_learn_that_it_is_degraded_and_not_by_what() -> None:
+    app = build_operations(FakeReplica(HEALTHY, troubles=[AWAY]), details=False, clock=lambda: 0.0)
+    told = {"status": "degraded", "mcp": "ready", "version": "1.2.3", "uptime_seconds": 0.0}
+    assert (await ask(app, "/health")).json == told
+    assert (await ask(app, "/readyz", query=b"verbose")).body == b"ready\n"
+
+
+async def test_a_redis_without_troubles_is_healthy() -> None:
+    app = build_operations(FakeReplica(HEALTHY, troubles=[]), details=True)
+    reply = await ask(app, "/health")
+    assert (reply.json["status"], reply.json["redis"]) == ("healthy", {"status": "healthy"})
+    assert "[+] redis healthy" in (await ask(app, "/readyz", query=b"verbose")).body.decode()
 
 
 async def test_a_draining_replica_is_alive_but_not_ready() -> None:

@@ -1,12 +1,15 @@
 """Redis that moves: behind Sentinel, and within a cluster. What it acknowledged and lost is told, never passed over."""
 
 import asyncio
+import socket
 from pathlib import Path
 
-from gateway.policy.streams import Appended, AppendResult, LogAway
+import pytest
+
+from gateway.policy.streams import Appended, AppendResult, LogAway, Trouble
 from gateway.protocol.cursors import START, Cursor
 from gateway.state.routers import SLOTS
-from tests.contract.worlds import FACTS, new_hold
+from tests.contract.worlds import ALICE, FACTS, new_hold
 from tests.redis.rooms import Witness, open_room, repeat, see_server
 from tests.redis.sentinels import Watched
 from tests.redis.servers import HOST, Cluster, RedisServer, running
@@ -16,6 +19,19 @@ from tests.requirements import proves
 
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@proves("REDIS-1")
+async def test_a_cluster_of_which_nobody_answers_is_away() -> None:
+    witness = Witness()
+    with socket.socket() as silent:  # it has the port, and doesn't listen
+        silent.bind((HOST, 0))
+        async with open_room(f"redis+cluster://{HOST}:{silent.getsockname()[1]}", witness) as room:
+            with pytest.raises(LogAway):
+                await room.heartbeats.beat(ALICE)
+            await witness.wait_for("away")
+            (ailment,) = room.ailments()
+        assert (ailment.node, ailment.trouble) == ("cluster", Trouble.AWAY)
 
 
 @proves("REDIS-2", "REDIS-3")

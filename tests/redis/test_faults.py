@@ -74,8 +74,11 @@ async def test_a_redis_that_is_stopped_is_away_and_comes_back(own_redis: RedisSe
         hold = new_hold()
         await room.log.create(hold, FACTS, [b"1"])
         own_redis.pause()
+        assert room.ailments() == []
         assert await room.log.append(hold, 2, [b"2"]) == AppendResult(Appended.AWAY)
         assert witness.troubles == ["away"]
+        (ailment,) = room.ailments()
+        assert (ailment.trouble, ailment.detail) == (Trouble.AWAY, "no answer in time")
         sent = list(witness.commands)
         with pytest.raises(LogAway):
             await room.log.read(hold.stream, START)
@@ -87,6 +90,7 @@ async def test_a_redis_that_is_stopped_is_away_and_comes_back(own_redis: RedisSe
         assert witness.failures == [(name, Trouble.AWAY) for name in ("append", "read", "look", "exists")]
         own_redis.resume()
         await witness.wait_for("no longer away")
+        assert room.ailments() == []
         assert await room.log.append(hold, 2, [b"2"]) == AppendResult(Appended.OK, 2)
         assert await read_all(room, hold.stream) == [b"1", b"2"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.ports import StreamTurn
 from gateway.protocol.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
 from tests.telemetry.records import ENDED, STARTED, make_record
@@ -200,13 +201,69 @@ def test_a_scraper_gets_the_format_that_it_asks_for(
     assert page.decode().split("\n")[-2:] == ([last_line, ""] if last_line else page.decode().split("\n")[-2:])
 
 
+def test_calls_with_a_log_are_shown_by_whether_a_client_follows_them(metrics: Metrics) -> None:
+    metrics.show_durable_calls(followed=2, orphans=1)
+    metrics.show_durable_calls(followed=1, orphans=0)
+    assert lines(metrics, "mcp_gateway_durable_calls") == [
+        'mcp_gateway_durable_calls{state="followed"} 1.0',
+        'mcp_gateway_durable_calls{state="orphan"} 0.0',
+    ]
+
+
+def test_every_turn_of_a_stream_is_there_before_it_was_ever_taken(metrics: Metrics) -> None:
+    metrics.count_stream_turn(StreamTurn.TAKEN_OVER)
+    counted = dict(line.rsplit(" ", 1) for line in lines(metrics, "mcp_gateway_stream_turns_total"))
+    assert set(counted) == {f'mcp_gateway_stream_turns_total{{turn="{turn}"}}' for turn in StreamTurn}
+    assert counted['mcp_gateway_stream_turns_total{turn="taken_over"}'] == "1.0"
+    assert counted['mcp_gateway_stream_turns_total{turn="orphan_given_up"}'] == "0.0"
+
+
+def test_a_degraded_redis_is_shown_while_it_is_and_timed_when_it_was(metrics: Metrics) -> None:
+    labels = 'node="10.0.0.20:6379",trouble="away"'
+    metrics.show_redis_degraded("10.0.0.20:6379", "away")
+    assert lines(metrics, "mcp_gateway_redis_degraded{") == [f"mcp_gateway_redis_degraded{{{labels}}} 1.0"]
+    metrics.add_redis_degraded("10.0.0.20:6379", "away", 2.5)
+    assert lines(metrics, "mcp_gateway_redis_degraded{") == [f"mcp_gateway_redis_degraded{{{labels}}} 0.0"]
+    assert lines(metrics, "mcp_gateway_redis_degraded_seconds_total") == [
+        f"mcp_gateway_redis_degraded_seconds_total{{{labels}}} 2.5"
+    ]
+
+
+def test_redis_is_timed_by_command_and_its_failures_counted(metrics: Metrics) -> None:
+    metrics.observe_redis("append", 0.002)
+    metrics.count_redis_failure("append", "full")
+    assert lines(metrics, "mcp_gateway_redis_duration_seconds_count") == [
+        'mcp_gateway_redis_duration_seconds_count{command="append"} 1.0'
+    ]
+    assert lines(metrics, "mcp_gateway_redis_failures_total") == [
+        'mcp_gateway_redis_failures_total{command="append",trouble="full"} 1.0'
+    ]
+
+
+def test_events_of_logged_streams_and_healed_sessions_are_counted(metrics: Metrics) -> None:
+    metrics.count_stream_events("appended", 3)
+    metrics.count_stream_events("replayed", 2)
+    metrics.count_healing("echo")
+    assert lines(metrics, "mcp_gateway_stream_events_total") == [
+        'mcp_gateway_stream_events_total{done="appended"} 3.0',
+        'mcp_gateway_stream_events_total{done="replayed"} 2.0',
+    ]
+    assert lines(metrics, "mcp_gateway_healed_sessions_total") == [
+        'mcp_gateway_healed_sessions_total{backend="echo"} 1.0'
+    ]
+
+
 WORKER = """
 import sys
+from gateway.ports import StreamTurn
 from gateway.telemetry.metrics import Metrics
 from tests.telemetry.records import make_record, ENDED
 metrics = Metrics("1.2.3")
 metrics.show_configuration(sys.argv[1])
 metrics.show_endpoints("echo", healthy=int(sys.argv[2]), ejected=0)
+metrics.show_durable_calls(followed=3, orphans=2)
+metrics.count_stream_turn(StreamTurn.RUN_AGAIN)
+metrics.show_redis_degraded("10.0.0.20:6379", "away")
 stuck = make_record(mount="/stuck")
 metrics.begin(stuck)
 metrics.finish(make_record(), ENDED)
@@ -240,6 +297,9 @@ def test_any_worker_answers_for_all_and_the_dead_are_forgotten_where_they_should
         assert 'mcp_gateway_endpoints{backend="echo",state="healthy"} 2.0' in page
         assert "mcp_gateway_workers 2.0" in page
         assert "process_resident_memory_bytes" not in page
+        assert 'mcp_gateway_durable_calls{state="orphan"} 4.0' in page
+        assert 'mcp_gateway_stream_turns_total{turn="run_again"} 2.0' in page
+        assert 'mcp_gateway_redis_degraded{node="10.0.0.20:6379",trouble="away"} 1.0' in page
 
         code = f"from prometheus_client.multiprocess import mark_process_dead as m; m({first.pid})"
         subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=60)
@@ -248,3 +308,5 @@ def test_any_worker_answers_for_all_and_the_dead_are_forgotten_where_they_should
         assert 'mcp_gateway_in_flight_exchanges{mount="/stuck"} 1.0' in page
         assert "aaaaaaaaaaaa" not in page
         assert "mcp_gateway_workers 1.0" in page
+        assert 'mcp_gateway_durable_calls{state="orphan"} 2.0' in page
+        assert 'mcp_gateway_stream_turns_total{turn="run_again"} 2.0' in page

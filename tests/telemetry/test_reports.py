@@ -70,6 +70,21 @@ def test_streams_are_counted_while_they_are_open() -> None:
     assert 'mcp_gateway_open_streams{kind="listen"} 0.0' in page(telemetry)
 
 
+def test_a_redis_that_is_degraded_is_shown_and_told_once_a_change() -> None:
+    telemetry, stream = make_telemetry()
+    telemetry.degraded("10.0.0.20:6379", "away", "no answer in time")
+    assert 'mcp_gateway_redis_degraded{node="10.0.0.20:6379",trouble="away"} 1.0' in page(telemetry)
+    telemetry.restored("10.0.0.20:6379", "away", 2.0)
+    assert 'mcp_gateway_redis_degraded{node="10.0.0.20:6379",trouble="away"} 0.0' in page(telemetry)
+    assert [line["event"] for line in read(stream)] == ["redis degraded", "redis restored"]
+
+
+def test_calls_with_a_log_are_counted() -> None:
+    telemetry, _ = make_telemetry()
+    telemetry.calls_counted(followed=2, orphans=1)
+    assert 'mcp_gateway_durable_calls{state="orphan"} 1.0' in page(telemetry)
+
+
 def test_an_ejection_is_counted_and_told() -> None:
     telemetry, stream = make_telemetry()
     telemetry.endpoint_ejected("echo", "http://10.0.0.7:9000/mcp?key=hunter2")
