@@ -13,6 +13,7 @@ StreamName = NewType("StreamName", str)
 """128 bits as 22 characters of base64url: 127 of them random, the last one says whether the stream is a standing one."""
 
 NAME_BYTES: Final = 16
+NAME_CHARS: Final = 22
 
 
 class Cursor(NamedTuple):

@@ -10,13 +10,13 @@ import zlib
 from typing import Final
 
 from gateway.policy.streams import Owner, SessionDigest
-from gateway.protocol.cursors import StreamName
+from gateway.protocol.cursors import NAME_CHARS, StreamName
 
 FORMAT: Final = "mcpgw:1"
 
 WAKE_CHANNELS: Final = 64
-"""Channels on which followers are woken. A fixed set, so that a worker's subscriptions are bounded; several, so that it isn't
-woken for every stream of the fleet."""
+"""Channels of each kind on which followers are woken. A fixed set, so that a worker's subscriptions are bounded; several, so
+that it isn't woken for every stream of the fleet."""
 
 
 def log_key(stream: StreamName) -> str:
@@ -75,5 +75,10 @@ def beat_key(owner: Owner) -> str:
 
 
 def wake_channel(name: str) -> str:
-    """The pub/sub channel on which `name`, a stream or a session, is called when there is something new."""
-    return f"{FORMAT}:wake:{zlib.crc32(name.encode()) % WAKE_CHANNELS}"
+    """The pub/sub channel on which `name`, a stream or a session, is called when there is something new.
+
+    Streams have channels apart, known by the length of their names: each event of the fleet is called out on one, and a
+    worker that only waits for what seldom comes, the end of a call, isn't to hear them.
+    """
+    kind = "log" if len(name) == NAME_CHARS else "word"
+    return f"{FORMAT}:wake:{kind}:{zlib.crc32(name.encode()) % WAKE_CHANNELS}"
