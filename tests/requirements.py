@@ -196,6 +196,19 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "LISTEN-3": Requirement(GATEWAY, "A shared stream that breaks is opened again, and who listens is told to look."),
     "LISTEN-4": Requirement(GATEWAY, "What waits for a slow listener is bounded; beyond it is ended in good order."),
     "LISTEN-5": Requirement(GATEWAY, "A shared stream is closed a little after its last listener has left."),
+    # Several backends as one
+    "AGG-1": Requirement(GATEWAY, "An aggregate's names are made alike on every replica, and read back whole."),
+    "AGG-2": Requirement(GATEWAY, "No two things are shown alike: a name that two members have gets both prefixes."),
+    "AGG-3": Requirement(GATEWAY, "What is renamed differs from its backend's in its name alone, byte for byte."),
+    "AGG-4": Requirement(
+        "https://modelcontextprotocol.io/specification/2026-07-28/server/utilities/pagination",
+        "A merged list is all of it, once each, in order, in bounded pages that any replica can go on with.",
+    ),
+    "AGG-5": Requirement(GATEWAY, "A list that is none is refused; an entry without one sure name is left away."),
+    "AGG-6": Requirement(GATEWAY, "What any member can do, the whole can; who is missing is named."),
+    "AGG-7": Requirement(GATEWAY, "An aggregate only narrows what its clients see; what is denied is denied."),
+    "AGG-8": Requirement(GATEWAY, "A value is replaced only where no two readers could find it at two places."),
+    "AGG-9": Requirement(GATEWAY, "An aggregate that can't be served is refused at start, with line, key and mend."),
     # How clients leave
     "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
     "LEAVE-2": Requirement(

@@ -22,6 +22,7 @@ from gateway.policy.aggregates import (
     spell_scheme,
 )
 from gateway.protocol.catalogues import Kind
+from tests.requirements import proves
 
 ECHO, MATH, DOCS = Member("echo", "echo"), Member("math", "math", is_bare=True), Member("docs", "d_1")
 
@@ -33,6 +34,7 @@ def of(*members: Member, **told: Any) -> Aggregate:
 ALL = of(ECHO, MATH, DOCS)
 
 
+@proves("AGG-1")
 @pytest.mark.parametrize(
     ("member", "name", "shown"),
     [
@@ -120,6 +122,7 @@ def test_bare_names_are_shown_as_they_are_and_others_with_their_prefix() -> None
     assert shown_of(Kind.TOOL, ALL, ["say"], ["add"], ["read"]) == (["echo__say", "add", "d_1__read"], set())
 
 
+@proves("AGG-2")
 def test_two_bare_names_that_are_alike_both_get_their_prefix() -> None:
     both = of(Member("a", "a", is_bare=True), Member("b", "b", is_bare=True))
     assert shown_of(Kind.TOOL, both, ["x", "y"], ["x"]) == (["a__x", "y", "b__x"], {"x"})
@@ -162,6 +165,7 @@ MEMBERS = st.lists(
 AGGREGATES = st.builds(Aggregate, st.just("all"), st.just("/"), MEMBERS, name_limit=st.sampled_from([24, 25, 48, 128]))
 
 
+@proves("AGG-1")
 @given(AGGREGATES, st.data())
 def test_naming_is_total_and_reversible(aggregate: Aggregate, data: st.DataObject) -> None:
     member, name = data.draw(st.sampled_from(aggregate.members)), data.draw(NAMES)
@@ -174,6 +178,7 @@ def test_naming_is_total_and_reversible(aggregate: Aggregate, data: st.DataObjec
     assert read_prefix(aggregate, Kind.RESOURCE, expose_uri(member, name)) == Local(member, name)
 
 
+@proves("AGG-2")
 @given(AGGREGATES, st.sampled_from(Kind), st.data())
 def test_no_two_things_are_shown_alike_and_each_is_found_again(
     aggregate: Aggregate, kind: Kind, data: st.DataObject
@@ -225,6 +230,7 @@ def test_patterns_are_matched_against_backend_and_name(globs: tuple[str, ...], n
     assert permits(of(ECHO, deny=Globs(tools=globs)), ECHO, Kind.TOOL, name) is not is_matched
 
 
+@proves("AGG-7")
 def test_deny_stands_over_allow_and_each_kind_has_its_own() -> None:
     aggregate = of(DOCS, allow=Globs(("*",), (), ("docs__file:///public/*",)), deny=Globs(tools=("docs__drop",)))
     assert not permits(aggregate, DOCS, Kind.TOOL, "drop")

@@ -11,6 +11,7 @@ from gateway.policy.catalogues import Catalogue, find_shown, match_template, mer
 from gateway.protocol.catalogues import Item, Kind, encode_page, parse_page
 from gateway.protocol.pages import Entry
 from gateway.protocol.versions import Era
+from tests.requirements import proves
 
 ECHO, MATH, DOCS = Member("echo", "echo"), Member("math", "math", is_bare=True), Member("docs", "d", is_bare=True)
 ALL = Aggregate("all", "/", (ECHO, MATH, DOCS))
@@ -58,6 +59,7 @@ def test_what_a_member_lists_twice_is_shown_once_and_counted() -> None:
     )
 
 
+@proves("AGG-7")
 def test_what_is_not_permitted_is_not_there_and_collides_with_nothing() -> None:
     aggregate = Aggregate("all", "/", (MATH, DOCS), deny=Globs(tools=("docs__*",)))
     catalogue = merged(Kind.TOOL, aggregate, math=["add"], docs=["add", "read"])
@@ -97,6 +99,7 @@ def test_a_shortened_name_is_found_in_the_list_alone() -> None:
 NAMES = st.sampled_from(["x", "y", "z", "echo__x", "math__x", "d+x", "math+y", "a" * 60, "b" * 60])
 
 
+@proves("AGG-4")
 @given(st.sampled_from(Kind), st.lists(st.lists(NAMES, max_size=5), min_size=3, max_size=3))
 def test_whatever_is_shown_is_found_again_and_nothing_is_lost(kind: Kind, lists: list[list[str]]) -> None:
     catalogue = merged(kind, **dict(zip(("echo", "math", "docs"), lists, strict=True)))

@@ -13,6 +13,7 @@ from gateway.protocol.catalogues import LIST_METHODS, Kind, encode_page, parse_p
 from gateway.protocol.results import Freshness, Malformed, ServerInfo
 from gateway.protocol.versions import Era
 from tests.protocol.texts import VALUES, objects_of
+from tests.requirements import proves
 
 NAME_KEYS = {Kind.TOOL: "name", Kind.PROMPT: "name", Kind.RESOURCE: "uri", Kind.TEMPLATE: "uriTemplate"}
 
@@ -48,6 +49,7 @@ def test_a_page_without_cursor_or_with_an_empty_one_is_the_last(said: str) -> No
     assert (page.next_cursor, page.freshness) == (None, Freshness(0, "private"))
 
 
+@proves("AGG-5")
 @pytest.mark.parametrize(
     ("item", "why"),
     [
@@ -68,6 +70,7 @@ def test_an_entry_that_nobody_could_call_by_one_name_is_dropped_and_counted(item
     assert ([i.name for i in page.items], page.dropped) == (["good", "too"], 1), why
 
 
+@proves("AGG-5")
 @pytest.mark.parametrize(
     "result",
     [
@@ -96,6 +99,7 @@ UNTOUCHED = (
 )
 
 
+@proves("AGG-3")
 def test_every_byte_but_the_names_survives() -> None:
     page = parse_page(Kind.TOOL, b'{"tools":[' + UNTOUCHED + b"]}")
     assert [rename_item(item, "math__add") for item in page.items] == [
@@ -109,6 +113,7 @@ def test_of_a_resource_only_the_uri_is_replaced() -> None:
     assert rename_item(page.items[0], "d+x://y") == b'{"name":"x://y","uri":"d+x://y","title":"x://y"}'
 
 
+@proves("AGG-3")
 @given(st.data(), st.sampled_from(Kind), st.dictionaries(st.text(max_size=5), VALUES, max_size=4), st.text(), st.text())
 def test_renaming_there_and_back_gives_the_same_bytes(
     data: st.DataObject, kind: Kind, others: dict[str, Any], name: str, shown: str

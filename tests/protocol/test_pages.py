@@ -14,6 +14,7 @@ from gateway.protocol.pages import (
     next_cursor,
     parse_list_cursor,
 )
+from tests.requirements import proves
 
 
 def entries_of(count: int, size_bytes: int = 10) -> list[Entry]:
@@ -34,6 +35,7 @@ def walk(entries: list[Entry]) -> list[list[Entry]]:
         start = continue_after(entries, told)
 
 
+@proves("AGG-4")
 @pytest.mark.parametrize(
     ("count", "size_bytes", "pages"),
     [
@@ -60,6 +62,7 @@ ENTRIES = st.lists(
 ).map(lambda told: [Entry(backend, name, f"{backend}__{name}", bytes(size)) for backend, name, size in told])
 
 
+@proves("AGG-4")
 @settings(max_examples=50)
 @given(ENTRIES)
 def test_the_pages_together_are_the_whole_list_once_each_in_order(entries: list[Entry]) -> None:

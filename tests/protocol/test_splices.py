@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.protocol.splices import Doubled, Span, find, replace
 from tests.protocol.texts import SPACES, VALUES, objects_of
+from tests.requirements import proves
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ def test_a_value_is_found_where_it_stands(body: bytes, path: tuple[str, ...], fo
     assert find(body, *path) == found
 
 
+@proves("AGG-8")
 @pytest.mark.parametrize(
     ("body", "path"),
     [
@@ -67,6 +69,7 @@ def test_keys_may_stand_twice_where_nobody_looks() -> None:
 KEYS = st.sampled_from(["a", "A", "b", "name", "params", "ä", '"', "\u017f", "s"]) | st.text(max_size=3)
 
 
+@proves("AGG-8")
 @given(st.data(), st.lists(st.tuples(KEYS, VALUES), max_size=6), KEYS, SPACES)
 def test_a_value_is_found_exactly_where_no_key_is_doubled(
     data: st.DataObject, pairs: list[tuple[str, Any]], key: str, around: str
@@ -86,6 +89,7 @@ def test_a_value_is_found_exactly_where_no_key_is_doubled(
         assert json.loads(span.value) == dict(pairs)[key]
 
 
+@proves("AGG-8")
 @given(st.data(), st.dictionaries(KEYS, VALUES, max_size=4), st.text(), st.text())
 def test_there_and_back_gives_the_same_bytes_and_only_that_value_differs_between(
     data: st.DataObject, others: dict[str, Any], shown: str, local: str

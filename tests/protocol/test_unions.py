@@ -20,6 +20,7 @@ from gateway.protocol.unions import (
     parse_discover,
     parse_initialize,
 )
+from tests.requirements import proves
 
 GATEWAY = ServerInfo("mcp-stateless-gateway", "0.1.0")
 ECHO = (
@@ -57,6 +58,7 @@ def test_several_discoveries_become_one() -> None:
     }
 
 
+@proves("AGG-6")
 def test_several_handshakes_become_one_and_who_is_missing_is_named() -> None:
     told = {
         "echo": parse_initialize(
@@ -108,6 +110,7 @@ def test_instructions_that_say_nothing_are_none(instructions: bytes) -> None:
     assert "instructions" not in json.loads(merge_initialize({"echo": told}, "2025-11-25", GATEWAY))
 
 
+@proves("AGG-6")
 @pytest.mark.parametrize(
     ("each", "whole"),
     [

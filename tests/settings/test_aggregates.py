@@ -6,6 +6,7 @@ import pytest
 
 from gateway.policy.aggregates import Aggregate, Globs, Member
 from gateway.settings.settings import doubts, restart_needed
+from tests.requirements import proves
 from tests.settings.files import mistakes, read
 
 
@@ -136,6 +137,7 @@ MISTAKES = {
 }  # fmt: skip
 
 
+@proves("AGG-9")
 @pytest.mark.parametrize(("told", "key", "message"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_told_with_line_key_and_mend(tmp_path: Path, told: str, key: str, message: str) -> None:
     found = mistakes(tmp_path, f"{ECHO_AND_MATH}aggregates: {{{told}}}\n")
@@ -164,6 +166,7 @@ def test_the_longest_prefix_leaves_room_for_a_digest(tmp_path: Path) -> None:
 MIXED = backends("echo", old="legacy", older="legacy", new="modern")
 
 
+@proves("AGG-9")
 def test_one_that_mixes_eras_has_to_say_which_it_serves(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, f"{MIXED}aggregates: {{all: {{backends: [echo, old, new]}}}}\n")
     assert (found.line, found.key) == (6, "aggregates.all.backends")
@@ -196,6 +199,7 @@ def test_one_whose_era_no_member_speaks_is_refused(tmp_path: Path) -> None:
 MANY = [f"b{number}" for number in range(33)]
 
 
+@proves("AGG-9")
 def test_a_legacy_session_names_thirty_two_backends_at_most(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, f"{backends(*MANY)}aggregates: {{all: {{}}}}\n")
     assert (found.key, found.message) == (
