@@ -22,6 +22,7 @@ from gateway.exchange.orphans import Orphans
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
+from gateway.exchange.turns import Turns
 from gateway.policy.streams import MEMORY_BUDGET_BYTES, Ailment, Bounds, Owner
 from gateway.ports import Healings
 from gateway.protocol.versions import Era
@@ -138,6 +139,9 @@ class Worker:
         gateway.log, gateway.marks, gateway.healer = room.log, room.marks, Healer(healings)
         gateway.owners = owners = Owners(room.heartbeats, Owner(new_trace()), ttl_seconds, time.monotonic)
         stack.push_async_callback(_stop, asyncio.create_task(owners.run()))
+        gateway.turns = turns = Turns(room.log, room.marks, owners, time.monotonic)
+        stack.push_async_callback(turns.close)
+        stack.push_async_callback(_stop, asyncio.create_task(turns.run()))
 
     async def _follow_configuration(self, gateway: Gateway, room: UpstreamRoom, reload: Reload) -> None:
         async with aclosing(watch(self._settings, reload)) as changes:

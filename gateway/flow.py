@@ -17,6 +17,7 @@ from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
+from gateway.exchange.listens import listen
 from gateway.exchange.recalls import close_flight
 from gateway.exchange.resumes import relay_resume
 from gateway.exchange.shares import SHARED_METHODS, relay_shared
@@ -26,7 +27,7 @@ from gateway.policy.backends import Backend, Endpoint
 from gateway.policy.origins import cors_headers, is_host_allowed, is_origin_allowed, preflight_headers
 from gateway.ports import Client, ClientLeft, Inbound
 from gateway.protocol import headers as h
-from gateway.protocol.cursors import EventId, parse_event_id
+from gateway.protocol.cursors import EventId, is_standing_name, parse_event_id
 from gateway.protocol.intents import ALLOWED_METHODS, MODERN_CODES, End, Intent, Listen, Resume, Send, classify
 from gateway.protocol.outcomes import Denied, Ended, Failed, Outcome, Rejected
 from gateway.protocol.sessions import PURPOSE, Session, parse_session
@@ -57,8 +58,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
             client.cut_on_leave()
         if record.method in SHARED_METHODS and await relay_shared(exchange, backend, intent, body, ANONYMOUS):
             return
-        call = await forward_healing(exchange, backend, endpoint, intent, body)
-        await relay(exchange, backend, intent, call, body)
+        await forward_and_relay(exchange, backend, endpoint, intent, body)
     except Ended as ended:
         await refuse(exchange, ended)
     except ClientLeft:
@@ -188,10 +188,23 @@ def check_era(exchange: Exchange, backend: Backend, intent: Intent) -> None:
 
 
 def find_logged(exchange: Exchange, intent: Intent) -> EventId | None:
-    """The event of our own log from which on a client resumes; None for any other request, or a backend's event id."""
+    """The event of a call's log from which on a client resumes; None for any other request, or another event id."""
     if not isinstance(intent, Resume) or exchange.gateway.log is None:
         return None
-    return parse_event_id(intent.last_event_id.decode("latin-1"))
+    event_id = parse_event_id(intent.last_event_id.decode("latin-1"))
+    return None if event_id is None or is_standing_name(event_id.stream) else event_id
+
+
+async def forward_and_relay(
+    exchange: Exchange, backend: Backend, endpoint: Endpoint | None, intent: Intent, body: bytes
+) -> None:
+    """What the backend says to the request. Only a standing stream may be there already."""
+    if isinstance(intent, Listen | Resume):
+        if (call := await listen(exchange, backend, endpoint, intent)) is None:
+            return
+    else:
+        call = await forward_healing(exchange, backend, endpoint, intent, body)
+    await relay(exchange, backend, intent, call, body)
 
 
 async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call, body: bytes) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.exchange.attempts import forward
 from gateway.exchange.calls import Call, open_call
-from gateway.exchange.exchanges import Exchange
+from gateway.exchange.exchanges import Exchange, Gateway
 from gateway.exchange.responses import read_response
 from gateway.exchange.sessions import digest_session
 from gateway.policy.backends import Backend, Endpoint
@@ -59,7 +59,9 @@ async def forward_healing(
         if call.answer.status != 404 or not isinstance(intent, Send | Listen):
             return call
         call.end(Outcome.BACKEND_REFUSED)
-    healed = None if await has_ended(exchange) else await heal(exchange, backend, session, digest, failed)
+    healed = None if await has_ended(exchange) else await heal(
+        exchange.gateway, exchange.record.request_id, backend, session, digest, failed
+    )
     endpoint = None if healed is None else exchange.gateway.endpoints.find(backend, healed.address)
     if healed is None or endpoint is None:
         raise unknown_session()
@@ -88,61 +90,60 @@ def digest_upstream(session: Session) -> SessionDigest:
 
 
 async def heal(
-    exchange: Exchange, backend: Backend, session: Session, digest: SessionDigest, failed: bytes
+    gateway: Gateway, request_id: str, backend: Backend, session: Session, digest: SessionDigest, failed: bytes
 ) -> Session | None:
-    """What stands in for the session from now on; None where nothing can."""
-    gateway = exchange.gateway
+    """What stands in for the session from now on; None where nothing can. `failed`: what stood in for it before."""
     healer, claim = gateway.healer, gateway.new_trace()
     assert healer is not None
     try:
         for wait_seconds in WAIT_SECONDS:
             remedy = await healer.healings.begin(digest, failed, claim)
             if remedy.state == "mine":
-                return await _initialize(exchange, backend, session, digest, claim)
+                return await _initialize(gateway, request_id, backend, session, digest, claim)
             if remedy.state == "known":
-                return _remember(exchange, digest, remedy.healed)
+                return _remember(gateway, digest, remedy.healed)
             await asyncio.sleep(wait_seconds)
     except LogAway:
         pass
     return None
 
 
-def _remember(exchange: Exchange, digest: SessionDigest, sealed: bytes) -> Session | None:
-    plain = exchange.gateway.seals.open(sealed.decode("latin-1"), PURPOSE)
+def _remember(gateway: Gateway, digest: SessionDigest, sealed: bytes) -> Session | None:
+    plain = gateway.seals.open(sealed.decode("latin-1"), PURPOSE)
     session = None if plain is None else parse_session(plain)
-    if session is not None and exchange.gateway.healer is not None:
-        exchange.gateway.healer.remember(digest, sealed, session)
+    if session is not None and gateway.healer is not None:
+        gateway.healer.remember(digest, sealed, session)
     return session
 
 
 async def _initialize(
-    exchange: Exchange, backend: Backend, session: Session, digest: SessionDigest, claim: str
+    gateway: Gateway, request_id: str, backend: Backend, session: Session, digest: SessionDigest, claim: str
 ) -> Session | None:
     """Begins the session anew, and tells the fleet. Nothing that fails here is worse than the 404."""
-    healer, sealed = exchange.gateway.healer, b""
+    healer, sealed = gateway.healer, b""
     assert healer is not None
     begun: Session | None = None
     try:
         async with asyncio.timeout(INITIALIZE_SECONDS):
-            begun = await _begin(exchange, backend, session)
+            begun = await _begin(gateway, request_id, backend, session)
     except (Failed, TimeoutError):
         begun = None
     finally:
         if begun is not None:
-            sealed = exchange.gateway.seals.seal(encode_session(begun), PURPOSE).encode("ascii")
+            sealed = gateway.seals.seal(encode_session(begun), PURPOSE).encode("ascii")
         await healer.healings.end(digest, claim, sealed)
     if begun is not None:
         healer.remember(digest, sealed, begun)
-        exchange.gateway.telemetry.session_healed(backend.name)
+        gateway.telemetry.session_healed(backend.name)
     return begun
 
 
-async def _begin(exchange: Exchange, backend: Backend, session: Session) -> Session | None:
-    endpoint = exchange.gateway.endpoints.pick(backend)
+async def _begin(gateway: Gateway, request_id: str, backend: Backend, session: Session) -> Session | None:
+    endpoint = gateway.endpoints.pick(backend)
     body = msgspec.json.encode(
         {"jsonrpc": "2.0", "id": _REQUEST_ID, "method": "initialize", "params": msgspec.Raw(session.params)}
     )
-    call = await _post(exchange, backend, endpoint, body, [])
+    call = await _post(gateway, request_id, backend, endpoint, body, [])
     try:
         response = await read_response(call, _REQUEST_ID, MAX_ANSWER_BYTES)
         upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
@@ -151,18 +152,19 @@ async def _begin(exchange: Exchange, backend: Backend, session: Session) -> Sess
     if negotiated_version(response) != session.version or not upstream_id:
         return None
     named = [(h.SESSION, upstream_id.encode("latin-1")), (h.VERSION, session.version.encode("latin-1"))]
-    (await _post(exchange, backend, endpoint, _INITIALIZED, named)).end(Outcome.OK)
+    (await _post(gateway, request_id, backend, endpoint, _INITIALIZED, named)).end(Outcome.OK)
     return msgspec.structs.replace(session, address=endpoint.address, upstream_id=upstream_id)
 
 
-async def _post(exchange: Exchange, backend: Backend, endpoint: Endpoint, body: bytes, named: h.Headers) -> Call:
-    gateway = exchange.gateway
+async def _post(
+    gateway: Gateway, request_id: str, backend: Backend, endpoint: Endpoint, body: bytes, named: h.Headers
+) -> Call:
     headers: h.Headers = [
         *configured_headers(backend).items(),
         (b"content-type", b"application/json"),
         (b"accept", b"application/json, text/event-stream"),
         (b"accept-encoding", b"identity"),
-        (h.REQUEST_ID, exchange.record.request_id.encode("ascii")),
+        (h.REQUEST_ID, request_id.encode("ascii")),
         *named,
     ]
     return await open_call(

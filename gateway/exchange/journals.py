@@ -4,10 +4,11 @@ A client never holds an event that the log doesn't, except while Redis is away: 
 events keep their ids, and a bounded tail of them waits to be written when Redis is back.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.policy.streams import BATCH_BYTES, BATCH_EVENTS, Appended, Facts, Hold
+from gateway.policy.streams import BATCH_BYTES, BATCH_EVENTS, Appended, Facts, Hold, LogAway, State
 from gateway.ports import EventLog
 from gateway.protocol.cursors import Cursor, encode_event_id
 from gateway.protocol.events import PRIMER, with_id
@@ -15,6 +16,12 @@ from gateway.protocol.events import PRIMER, with_id
 VERSION_WITH_PRIMERS: Final = "2025-11-25"
 """From this version on a stream begins with an event that has an id and no data (basic/transports "Sending Messages" 6);
 older clients would take it for a message."""
+
+BEHIND_SECONDS: Final = 1.0
+"""How soon what waits for Redis is written again, while the backend is silent."""
+
+PATIENCE_SECONDS: Final = 60.0
+"""How long a finished stream whose end isn't in the log yet is kept trying. Beyond it the end is lost, and said to be."""
 
 
 class Fenced(Exception):
@@ -71,11 +78,34 @@ class Journal:
     async def write(self, payloads: Sequence[bytes], upstream_cursor: bytes, *, is_final: bool) -> bytes:
         """The events as the client gets them, once they are in the log or can't be. Raises `Fenced`."""
         given = b"".join(self._number(payload) for payload in payloads)
+        if self._is_lost:
+            return given
         self._tail += payloads
         self._tail_bytes += sum(map(len, payloads))
-        if (self._tail or is_final) and not self._is_lost:
+        if self._tail or is_final:
             await self._flush(upstream_cursor, is_final)
         return given
+
+    async def close(self, upstream_cursor: bytes) -> None:
+        """Returns when the log knows the end: with all that waits to be written, or that it is lost. Raises `Fenced`."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + PATIENCE_SECONDS
+        while self.is_behind and clock() < until:
+            await asyncio.sleep(BEHIND_SECONDS)
+            await self.write([], upstream_cursor, is_final=True)
+        if self.is_behind:
+            await self.finish(State.LOST)
+
+    async def finish(self, state: State) -> None:
+        """Ends the stream without what waits, however long Redis is away: else who follows it elsewhere would wait for ever."""
+        self._tail, self._tail_bytes = [], 0
+        while True:
+            try:
+                await self._log.finish(self._hold, state)
+            except LogAway:
+                await asyncio.sleep(BEHIND_SECONDS)
+            else:
+                return
 
     def _number(self, payload: bytes) -> bytes:
         event_id = encode_event_id(self._hold.stream, Cursor(self._next_seq, self._hold.epoch))
@@ -99,7 +129,7 @@ class Journal:
                 case Appended.FENCED:
                     raise Fenced
                 case Appended.LOST:
-                    self._is_lost, self._tail = True, []
+                    self._is_lost, self._tail, self._tail_bytes = True, [], 0
                     return
                 case Appended.HOLE if not self._has_hole:
                     self._has_hole = True  # Redis came back without its last writes: go on behind them, and say so
@@ -108,8 +138,8 @@ class Journal:
                     return
 
     def _shorten(self) -> None:
-        """Drops the oldest that waits, beyond the bound: a resume across it is told what it lost."""
-        while len(self._tail) > BATCH_EVENTS or self._tail_bytes > BATCH_BYTES:
+        """Drops the oldest that waits, beyond the bound, never the newest: a resume across it is told what it lost."""
+        while len(self._tail) > BATCH_EVENTS or (self._tail_bytes > BATCH_BYTES and len(self._tail) > 1):
             self._tail_bytes -= len(self._tail.pop(0))
             self._has_hole = True
 

@@ -202,7 +202,10 @@ class Follower:
         # Ours, and not pumped: a takeover whose answer we never got, or a pump that gave up on a Redis that was away.
         is_orphan = reading.owner == gateway.owners.me and not gateway.pumps.has(self._stream)
         if reading.owner == NOBODY or is_orphan or gateway.owners.is_gone(reading.owner):
-            await take_over(gateway, self._log, self._stream, reading.epoch, self._exchange.record.request_id)
+            await self._take_over(reading.epoch)
+
+    async def _take_over(self, epoch: int) -> None:
+        await take_over(self._exchange.gateway, self._log, self._stream, epoch, self._exchange.record.request_id)
 
     async def _keep(self) -> None:
         """A stream that is followed is not forgotten, though nobody may pump it."""
