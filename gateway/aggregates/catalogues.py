@@ -6,13 +6,14 @@ import msgspec
 
 from gateway.aggregates.questions import Fields, Refused, ask, ask_all, read_meta
 from gateway.exchange.exchanges import Exchange
+from gateway.exchange.sessions import digest_session
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
 from gateway.policy.catalogues import merge_lists
 from gateway.policy.listings import Key, LeftOut, Listed, Listing
 from gateway.protocol.catalogues import LIST_METHODS, Item, Kind, ListPage, parse_page
 from gateway.protocol.outcomes import METHOD_NOT_FOUND, Failed, Outcome
-from gateway.protocol.results import Freshness, Malformed, merge_freshness
+from gateway.protocol.results import SILENT, Freshness, Malformed, merge_freshness
 
 MAX_ITEMS: Final = 10_000
 """Of one member's list. A longer one is cut, and its backend named."""
@@ -24,7 +25,8 @@ METHODS: Final = {kind: method for method, kind in LIST_METHODS.items()}
 
 def key_of(exchange: Exchange, aggregate: Aggregate, kind: Kind) -> Key:
     """Under what the exchange's view of a list is remembered: a legacy session's own, or that of all modern clients."""
-    return f"{aggregate.name} {exchange.site.digest}", exchange.token, kind
+    digest = digest_session(exchange.token) if exchange.token else ""
+    return f"{aggregate.name} {exchange.site.digest}", digest, kind
 
 
 async def find_listing(exchange: Exchange, aggregate: Aggregate, kind: Kind, shown: str) -> Listing:
@@ -48,7 +50,7 @@ async def load_listing(exchange: Exchange, aggregate: Aggregate, kind: Kind) -> 
     if catalogue.doubled:
         gateway.telemetry.names_collided(aggregate.name, kind, sorted(catalogue.doubled))
     cut = {backend: LeftOut("cut_short", "its list is too long") for backend, one in given.items() if one.is_cut}
-    freshness = merge_freshness(one.freshness for one in given.values() if one.items)
+    freshness = merge_freshness(one.freshness for one in given.values())
     listing = Listing(catalogue, freshness, left_out | cut)
     gateway.listings.keep(key_of(exchange, aggregate, kind), asked, listing)
     return listing
@@ -65,7 +67,7 @@ async def list_member(exchange: Exchange, backend: Backend, kind: Kind) -> Liste
             result = await ask(exchange, backend, METHODS[kind], _params(exchange, cursor))
         except Refused as refused:
             if refused.code == METHOD_NOT_FOUND and not items:
-                return Listed(())
+                return Listed((), SILENT)
             raise
         page = _parse(kind, result, backend)
         items += page.items

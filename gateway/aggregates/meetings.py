@@ -2,6 +2,9 @@
 
 from typing import assert_never
 
+from gateway.aggregates.members import turn_to
+from gateway.aggregates.questions import name_headers
+from gateway.aggregates.subscriptions import listen_to_all
 from gateway.aggregates.targets import (
     COMPLETE,
     TARGETS,
@@ -22,22 +25,31 @@ from gateway.aggregates.unions import (
     read_anywhere,
     reply_result,
     set_level,
+    stand_in,
     tell_all,
 )
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange
+from gateway.exchange.healings import forgotten
 from gateway.exchange.views import view
 from gateway.policy.aggregates import Aggregate
+from gateway.protocol import headers as h
 from gateway.protocol.catalogues import LIST_METHODS, Kind
 from gateway.protocol.intents import End, Intent, Listen, Resume, Send
 from gateway.protocol.messages import Kind as MessageKind
 from gateway.protocol.namespaces import PROGRESS
 from gateway.protocol.outcomes import Outcome, Rejected
+from gateway.protocol.subscriptions import LISTEN
 from gateway.protocol.versions import Era
 
 
 def look(exchange: Exchange, call: Call) -> Call:
-    """The call as the client sees it: one with an aggregate's member says whose ids are."""
+    """The call as the client sees it: one with an aggregate's member says whose ids are. Raises `Rejected`."""
+    if exchange.view is None:
+        return call
+    if call.answer.status == 404 and exchange.session is not None:
+        call.end(Outcome.BACKEND_REFUSED)
+        raise forgotten(exchange)
     # Without a log of our own a client resumes by the backend's event ids.
     marks_events = exchange.gateway.log is None
     return view(exchange.view, call, exchange.site.limits.event_bytes, marks_events=marks_events)
@@ -62,7 +74,7 @@ async def meet(exchange: Exchange, aggregate: Aggregate, intent: Intent, body: b
                 case _:
                     assert_never(intent.first.kind)
         case Listen() | Resume():
-            raise NotImplementedError
+            return meet_listening(exchange, aggregate, intent, body)
         case End():
             await tell_all(exchange, aggregate, intent, body)
         case _:
@@ -82,6 +94,18 @@ def check_era(aggregate: Aggregate, intent: Intent) -> None:
     raise Rejected(Outcome.ERA_MISMATCH, "this server has no handshake: it speaks protocol versions without one")
 
 
+def meet_listening(exchange: Exchange, aggregate: Aggregate, intent: Listen | Resume, body: bytes) -> Narrowed:
+    """A session's standing stream is all members' (`exchange/gatherings`); the rest of a call's, by its event id, one's."""
+    if isinstance(intent, Resume):
+        prefix, colon, event_id = intent.last_event_id.partition(b":")
+        member = aggregate.by_prefix.get(prefix.decode("latin-1")) if colon else None
+        if member is not None:
+            name_headers(exchange, {h.LAST_EVENT_ID: event_id})
+            rest = Resume(intent.token, last_event_id=event_id)
+            return Narrowed(turn_to(exchange, aggregate, member), rest, body)
+    return Narrowed(stand_in(aggregate.name, exchange.site.digest), intent, body)
+
+
 async def meet_request(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> Narrowed | None:
     """By its method."""
     method = intent.first.method
@@ -97,6 +121,8 @@ async def meet_request(exchange: Exchange, aggregate: Aggregate, intent: Send, b
         return narrow_owned(exchange, aggregate, intent, body, "params", "taskId")
     elif method == DISCOVER and intent.era is Era.MODERN:
         await discover_all(exchange, aggregate, intent, body)
+    elif method == LISTEN and intent.era is Era.MODERN:
+        await listen_to_all(exchange, aggregate, intent, body)
     elif method == "initialize" and intent.era is Era.LEGACY:
         await begin_all(exchange, aggregate, intent, body)
     elif method == "logging/setLevel" and intent.era is Era.LEGACY:

@@ -14,7 +14,7 @@ from gateway.policy.backends import Backend
 from gateway.policy.catalogues import match_template
 from gateway.protocol import headers as h
 from gateway.protocol.catalogues import Kind
-from gateway.protocol.intents import Send
+from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import Message
 from gateway.protocol.namespaces import Owned, find_owner, give_back
 from gateway.protocol.outcomes import Outcome, Rejected
@@ -28,7 +28,7 @@ class Narrowed(NamedTuple):
     """A request that is one member's: its backend, and what it is sent."""
 
     backend: Backend
-    intent: Send
+    intent: Intent
     body: bytes
 
 
@@ -76,6 +76,11 @@ async def narrow_completion(exchange: Exchange, aggregate: Aggregate, intent: Se
     target = _REFERENCES.get(msgspec.json.decode(kind.value, type=str))
     if target is None:
         raise Rejected(Outcome.INVALID_PARAMS, "`params.ref.type` must be ref/prompt or ref/resource")
+    if target.kind is Kind.TEMPLATE:
+        # "The URI or URI template of the resource" (2026-07-28, ResourceTemplateReference)
+        shown = msgspec.json.decode(find_text(body, *target.path).value, type=str)
+        if await resolve(exchange, aggregate, Kind.TEMPLATE, shown) is None:
+            target = target._replace(kind=Kind.RESOURCE)
     return await narrow_named(exchange, aggregate, intent, body, target)
 
 

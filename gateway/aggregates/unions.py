@@ -18,12 +18,12 @@ from gateway.exchange.handshakes import name_client, read_params
 from gateway.exchange.healings import forward_healing
 from gateway.exchange.recalls import asker_of
 from gateway.exchange.responses import read_response
-from gateway.policy.aggregates import Aggregate, Member
+from gateway.policy.aggregates import Aggregate, Member, permits
 from gateway.policy.backends import Backend
 from gateway.policy.listings import LeftOut
 from gateway.protocol import headers as h
 from gateway.protocol.cacheables import normalize_request
-from gateway.protocol.catalogues import LIST_METHODS, encode_page
+from gateway.protocol.catalogues import LIST_METHODS, Kind, encode_page
 from gateway.protocol.intents import End, Intent, Send
 from gateway.protocol.outcomes import Failed, Outcome, Rejected
 from gateway.protocol.pages import (
@@ -240,13 +240,15 @@ async def set_level(exchange: Exchange, aggregate: Aggregate, body: bytes) -> No
 
 
 async def read_anywhere(exchange: Exchange, aggregate: Aggregate, uri: str) -> bytes | None:
-    """A resource that nobody lists, from the first member that has it; None where none has."""
+    """A resource that nobody lists, from the first member that has it and whose it may be; None where none has."""
     params = {**read_meta(exchange), "uri": msgspec.Raw(_encode(uri))}
 
     async def read_one(copy: Exchange, backend: Backend) -> bytes:
         return await ask(copy, backend, "resources/read", params)
 
     for member in aggregate.members:
+        if not permits(aggregate, member, Kind.RESOURCE, uri):
+            continue
         given, _ = await ask_all(exchange, aggregate, [member], read_one)
         if given:
             return given[member.backend]

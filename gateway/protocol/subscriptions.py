@@ -86,6 +86,25 @@ def parse_listen(body: bytes) -> Filter | None:
     return None if len(found.uris) > MAX_URIS else found
 
 
+class _LenientParams(msgspec.Struct, gc=False):
+    notifications: _Honoured
+
+
+class _LenientListen(msgspec.Struct, gc=False):
+    params: _LenientParams
+
+
+_decode_leniently: Final = msgspec.json.Decoder(_LenientListen).decode
+
+
+def read_filter(body: bytes) -> Filter | None:
+    """What the request wants to be told of that is known here; None where it says nothing of the kind."""
+    try:
+        return _to_filter(_decode_leniently(body).params.notifications)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
 def _to_filter(told: _Wanted) -> Filter:
     flags = ((Change.TOOLS, told.tools), (Change.PROMPTS, told.prompts), (Change.RESOURCES, told.resources))
     return Filter(frozenset(change for change, flag in flags if flag), tuple(dict.fromkeys(told.uris or ())))

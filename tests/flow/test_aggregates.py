@@ -7,16 +7,32 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.aggregates import subscriptions
+from gateway.exchange import gatherings
+from gateway.exchange.gatherings import decode_cursors
+from gateway.exchange.healers import Healer
 from gateway.policy.aggregates import Aggregate, Globs, Member
-from gateway.policy.backends import Backend
+from gateway.policy.backends import Backend, Timeouts
 from gateway.policy.sites import compile_routes
 from gateway.ports import Headers, Inbound
 from gateway.protocol.changes import Change
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.sessions import PURPOSE, Part, Session, encode_session, parse_session
 from gateway.protocol.versions import Era
+from gateway.state.healings import MemoryHealings
 from tests.fakes import FakeAnswer, FakeClient, Sent, World, site_of
-from tests.flow.scenes import JSON, META, error_of, json_answer, legacy_post, request, run, sse_answer
+from tests.flow.scenes import (
+    JSON,
+    META,
+    error_of,
+    json_answer,
+    legacy_post,
+    let_others_run,
+    request,
+    run,
+    running,
+    sse_answer,
+)
 
 DOCS = Backend("docs", ("http://10.0.0.1:9000/mcp",), mount="/docs")
 MATH = Backend("math", ("http://10.0.0.2:9000/mcp",), mount="/math")
@@ -592,3 +608,300 @@ class TestCaching:
         before = len(world.upstream.sent)
         await run(world, modern("tools/list"), ask_modern("tools/list"))
         assert [sent.backend for sent in world.upstream.sent[before:]] == ["docs"]
+
+
+class TestParts:
+    async def test_one_backend_s_forgotten_session_is_healed_and_the_others_don_t_notice(self) -> None:
+        known = {"m-1": False, "m-2": True}
+
+        def math(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
+            if message["method"] == "initialize":
+                return result(
+                    message, {"protocolVersion": "2025-11-25", "capabilities": {}}, (b"mcp-session-id", b"m-2")
+                )
+            if message["method"] == "notifications/initialized":
+                return FakeAnswer(202, [], b"", whole=True)
+            session = (sent.header(b"mcp-session-id") or b"").decode()
+            return result(message, {"content": []}) if known[session] else json_answer(b"", status=404)
+
+        world = world_of(math=math, docs=lists())
+        world.gateway.healer = Healer(MemoryHealings())
+        token = token_of(world, MATH_PART, DOCS_PART, params=PARAMS)
+        for number in range(2):
+            client = await run(world, legacy(token), ask("tools/call", number, name="math__add"))
+            assert reply_of(client) == {"content": []}
+        assert world.telemetry.healed == ["math"]
+        assert {sent.backend for sent in world.upstream.sent} == {"math"}
+
+    async def test_one_that_can_t_be_healed_is_that_call_s_error_and_not_the_session_s_end(self) -> None:
+        world = world_of(math=lambda *_: json_answer(b"", status=404), docs=lists())
+        client = await run(world, legacy(token_of(world, MATH_PART)), ask("tools/call", name="math__add"))
+        message = "math has forgotten this session: begin a new one to use it again"
+        assert error_of(client) == (200, 1, -32600, message)
+
+    async def test_a_backend_that_was_away_joins_when_it_is_first_needed_in_its_own_version(self) -> None:
+        begun: list[bytes] = []
+
+        def docs(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
+            if message["method"] == "initialize":
+                begun.append(sent.body)
+                return result(
+                    message, {"protocolVersion": "2025-06-18", "capabilities": {}}, (b"mcp-session-id", b"d-9")
+                )
+            if message["method"] == "notifications/initialized":
+                return FakeAnswer(202, [], b"", whole=True)
+            assert (sent.header(b"mcp-session-id"), sent.header(b"mcp-protocol-version")) == (b"d-9", b"2025-06-18")
+            return result(message, {"content": []})
+
+        healings = MemoryHealings()
+        token = ""
+        for number in range(3):
+            world = world_of(math=lists(), docs=docs)  # another replica each time, with the same memory
+            world.gateway.healer = Healer(healings)
+            token = token or token_of(world, MATH_PART, params=PARAMS)
+            client = await run(world, legacy(token), ask("tools/call", number, name="docs__find"))
+            assert reply_of(client) == {"content": []}
+        assert len(begun) == 1
+        assert json.loads(begun[0])["params"] == json.loads(PARAMS)
+
+    async def test_a_backend_without_sessions_joins_too(self) -> None:
+        def docs(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            if message["method"] == "initialize":
+                return result(message, {"protocolVersion": "2025-11-25", "capabilities": {}})
+            if message["method"] == "notifications/initialized":
+                return FakeAnswer(202, [], b"", whole=True)
+            return result(message, {"content": []})
+
+        world = world_of(math=lists(), docs=docs)
+        world.gateway.healer = Healer(MemoryHealings())
+        token = token_of(world, MATH_PART, params=PARAMS)
+        for number in range(2):
+            client = await run(world, legacy(token), ask("tools/call", number, name="docs__find"))
+            assert reply_of(client) == {"content": []}
+        assert sum(b'"initialize"' in sent.body for sent in world.upstream.sent) == 1
+
+    async def test_one_that_is_still_away_is_an_error_of_that_call_alone(self) -> None:
+        world = world_of(math=lists(), docs=away)
+        world.gateway.healer = Healer(MemoryHealings())
+        token = token_of(world, MATH_PART, params=PARAMS)
+        client = await run(world, legacy(token), ask("tools/call", name="docs__find"))
+        assert client.status == 200
+        assert json.loads(client.body)["error"]["code"] == -32600
+
+
+PARAMS = b'{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}'
+
+
+NOTE = b'data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"%b"}}\n\n'
+
+
+def refused(*_: object) -> FakeAnswer:
+    return FakeAnswer(405, [], b"", whole=True)
+
+
+class TestStreams:
+    async def test_the_streams_of_all_backends_are_one_and_say_whose_what_is(self) -> None:
+        docs, math = sse_answer(live=True), sse_answer(live=True)
+        world = world_of(math=lambda *_: math, docs=lambda *_: docs)
+        token = token_of(world, MATH_PART, DOCS_PART)
+        client = FakeClient()
+        async with running(world, legacy(token, "GET"), client):
+            docs.push(NOTE % b"one")
+            math.push(ELICIT)
+            await client.until(lambda: client.body.count(b"\n\n") == 2)
+            client.leave()
+            await docs.closed.wait()
+            await math.closed.wait()
+        assert client.header(b"content-type") == b"text/event-stream"
+        assert b'"data":"one"' in client.body
+        assert b'"id":"math:7"' in client.body
+        assert [(sent.backend, sent.header(b"mcp-session-id")) for sent in world.upstream.sent] == [
+            ("docs", b"d-1"),
+            ("math", b"m-1"),
+        ]
+
+    async def test_a_backend_without_such_a_stream_is_no_hindrance_and_where_none_has_one_it_is_405(self) -> None:
+        math = sse_answer(NOTE % b"one", live=True)
+        world = world_of(math=lambda *_: math, docs=refused)
+        token = token_of(world, MATH_PART, DOCS_PART)
+        client = FakeClient()
+        async with running(world, legacy(token, "GET"), client):
+            await client.until(lambda: b"one" in client.body)
+            client.leave()
+            await math.closed.wait()
+        world = world_of(math=refused, docs=refused)
+        client = await run(world, legacy(token, "GET"))
+        assert (client.status, client.header(b"allow")) == (405, b"POST, DELETE, OPTIONS")
+
+    async def test_the_event_ids_say_how_far_each_backend_s_stream_has_come(self) -> None:
+        docs, math = sse_answer(b"id: d-5\n" + NOTE % b"one", live=True), sse_answer(live=True)
+        world = world_of(math=lambda *_: math, docs=lambda *_: docs)
+        token = token_of(world, MATH_PART, DOCS_PART)
+        client = FakeClient()
+        async with running(world, legacy(token, "GET"), client):
+            await client.until(lambda: b"one" in client.body)
+            math.push(b"id: m-3\n" + NOTE % b"two")
+            await client.until(lambda: b"two" in client.body)
+            client.leave()
+            await math.closed.wait()
+        last = client.body.rpartition(b"id: ")[2].split(b"\n")[0]
+        assert decode_cursors(last) == {"docs": b"d-5", "math": b"m-3"}
+        docs, math = sse_answer(live=True), sse_answer(live=True)
+        client = FakeClient()
+        async with running(world, legacy(token, "GET", (b"last-event-id", last)), client):
+            await client.until(lambda: client.started)
+            client.leave()
+            await math.closed.wait()
+        assert [sent.header(b"last-event-id") for sent in world.upstream.sent[2:]] == [b"d-5", b"m-3"]
+
+    async def test_a_backend_that_comes_back_is_opened_again_and_its_lists_are_said_to_have_changed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(gatherings, "PAUSES_SECONDS", (0.0,))
+        answers: list[FakeAnswer | Exception] = [away(*NOTHING), sse_answer(live=True)]
+        world = world_of(math=lambda *_: answers.pop(0), docs=refused)
+        last = answers[-1]
+        client = FakeClient()
+        async with running(world, legacy(token_of(world, MATH_PART, DOCS_PART), "GET"), client):
+            await client.until(lambda: client.body.count(b"list_changed") == 3)
+            client.leave()
+            assert isinstance(last, FakeAnswer)
+            await last.closed.wait()
+
+    async def test_a_changed_resource_is_told_by_each_name_under_which_it_may_be_watched(self) -> None:
+        updated = b'data: {"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///a"}}\n\n'
+        math = sse_answer(updated, live=True)
+        world = world_of(math=lambda *_: math, docs=refused)
+        client = FakeClient()
+        async with running(world, legacy(token_of(world, MATH_PART, DOCS_PART), "GET"), client):
+            await client.until(lambda: client.body.count(b"updated") == 2)
+            client.leave()
+            await math.closed.wait()
+        assert b'"uri":"file:///a"' in client.body
+        assert b'"uri":"math+file:///a"' in client.body
+
+    async def test_without_a_log_the_rest_of_a_call_is_asked_of_the_backend_whose_event_id_it_is(self) -> None:
+        world = world_of(
+            math=lambda *_: sse_answer(b"id: m-3\n" + NOTE % b"one", Failed(Outcome.BROKEN, "reset")), docs=lists()
+        )
+        token = token_of(world, MATH_PART, DOCS_PART)
+        client = await run(world, legacy(token), ask("tools/call", name="math__slow"))
+        event_id = client.body.partition(b"id: ")[2].split(b"\n")[0]
+        assert event_id == b"math:m-3"
+        world = world_of(math=lambda *_: sse_answer(NOTE % b"two"), docs=lists())
+        await run(world, legacy(token, "GET", (b"last-event-id", event_id)))
+        assert (world.sent.backend, world.sent.header(b"last-event-id")) == ("math", b"m-3")
+
+
+NOTHING: tuple[Sent, dict[str, Any]] = (Sent("", "", b"", [], b"", Timeouts()), {})
+
+
+class TestListening:
+    """2026-07-28: `subscriptions/listen`."""
+
+    @staticmethod
+    def acks(**honoured: Any) -> FakeAnswer:
+        params = {"_meta": {SUBSCRIPTION: "gateway-listen"}, "notifications": honoured}
+        ack = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params}
+        return sse_answer(b"data: " + json.dumps(ack).encode() + b"\n\n", live=True)
+
+    @staticmethod
+    def told(client: FakeClient) -> list[Any]:
+        return [json.loads(part.split(b"\n")[0]) for part in client.body.split(b"data: ")[1:]]
+
+    @staticmethod
+    def listening(**notifications: Any) -> FakeClient:
+        return FakeClient(ask_modern("subscriptions/listen", notifications=notifications))
+
+    async def test_what_each_backend_tells_comes_on_one_stream_under_the_client_s_own_id(self) -> None:
+        docs, math = self.acks(toolsListChanged=True), self.acks(toolsListChanged=True, promptsListChanged=True)
+        world = world_of(math=lambda *_: math, docs=lambda *_: docs)
+        client = self.listening(toolsListChanged=True, promptsListChanged=True)
+        async with running(world, modern("subscriptions/listen"), client):
+            await client.until(lambda: client.body)
+            math.push(TOOLS_CHANGED)
+            await client.until(lambda: client.body.count(b"data:") == 2)
+            await leave(world, client)
+        assert self.told(client) == [
+            {
+                "jsonrpc": "2.0",
+                "method": "notifications/subscriptions/acknowledged",
+                "params": {
+                    "_meta": {SUBSCRIPTION: 1},
+                    "notifications": {"toolsListChanged": True, "promptsListChanged": True},
+                },
+            },
+            {"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"_meta": {SUBSCRIPTION: 1}}},
+        ]
+
+    async def test_a_resource_is_watched_at_its_backend_and_told_of_by_the_name_the_client_knows(self) -> None:
+        both = lists(resources=[{"uri": "file:///a"}])
+        stream = self.acks(resourceSubscriptions=["file:///a"])
+
+        def math(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return stream if message["method"] == "subscriptions/listen" else both(sent, message)  # type: ignore[return-value]
+
+        def docs(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return self.acks() if message["method"] == "subscriptions/listen" else both(sent, message)  # type: ignore[return-value]
+
+        world = world_of(math=math, docs=docs)
+        client = self.listening(resourceSubscriptions=["math+file:///a"])
+        async with running(world, modern("subscriptions/listen"), client):
+            await client.until(lambda: client.body)
+            stream.push(
+                b'data: {"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///a"}}\n\n'
+            )
+            await client.until(lambda: client.body.count(b"data:") == 2)
+            await leave(world, client)
+        acknowledged, updated = self.told(client)
+        assert acknowledged["params"]["notifications"] == {"resourceSubscriptions": ["math+file:///a"]}
+        assert updated["params"] == {"_meta": {SUBSCRIPTION: 1}, "uri": "math+file:///a"}
+        asked = {
+            sent.backend: json.loads(sent.body)["params"]["notifications"].get("resourceSubscriptions")
+            for sent in world.upstream.sent
+            if sent.header(b"mcp-method") == b"subscriptions/listen"
+        }
+        assert asked == {"docs": None, "math": ["file:///a"]}
+
+    async def test_a_backend_that_was_away_is_listened_to_once_it_is_back_and_said_to_have_changed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(subscriptions, "PAUSES_SECONDS", (0.0,))
+        answers: list[FakeAnswer | Exception] = [away(*NOTHING), self.acks(toolsListChanged=True)]
+        docs = self.acks(toolsListChanged=True)
+        world = world_of(math=lambda *_: answers.pop(0), docs=lambda *_: docs)
+        client = self.listening(toolsListChanged=True)
+        async with running(world, modern("subscriptions/listen"), client):
+            await client.until(lambda: b"notifications/tools/list_changed" in client.body)
+            await leave(world, client)
+        assert client.body.count(b"list_changed") == 1
+
+    async def test_a_draining_worker_ends_the_stream_in_good_order(self) -> None:
+        math = self.acks(toolsListChanged=True)
+        world = world_of(math=lambda *_: math, docs=lambda *_: self.acks())
+        client = self.listening(toolsListChanged=True)
+        async with running(world, modern("subscriptions/listen"), client):
+            await client.until(lambda: client.body)
+            world.standing.drain()
+            await client.until(lambda: client.has_ended)
+            await world.gateway.hubs.close()
+        assert self.told(client)[-1]["result"] == {"resultType": "complete", "_meta": {SUBSCRIPTION: 1}}
+
+    async def test_a_request_that_says_nothing_of_what_is_to_be_told_is_refused(self) -> None:
+        world = world_of(math=lists(), docs=lists())
+        client = await run(world, modern("subscriptions/listen"), ask_modern("subscriptions/listen"))
+        assert error_of(client) == (400, 1, -32602, "`params.notifications` must say what is to be told")
+
+
+async def leave(world: World, client: FakeClient) -> None:
+    """The client leaves, and the hubs don't wait for another."""
+    client.leave()
+    await let_others_run()
+    await world.gateway.hubs.close()
+
+
+SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+TOOLS_CHANGED = (
+    b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed",'
+    b'"params":{"_meta":{"io.modelcontextprotocol/subscriptionId":"gateway-listen"}}}\n\n'
+)

@@ -1,0 +1,25 @@
+"""One member's part of an aggregate's session."""
+
+import msgspec
+
+from gateway.policy.aggregates import Member
+from gateway.policy.streams import SessionDigest
+from gateway.protocol.sessions import Session
+
+
+def find_part(whole: Session, digest: SessionDigest, member: Member) -> Session:
+    """The session at the member's backend. `digest`: of the whole one.
+
+    A member that was away when the session began has none yet, nor a version: its part is begun when it is first needed, as
+    one that its backend forgot, and found by all replicas under the whole session's digest.
+    """
+    for part in whole.parts:
+        if part.backend == member.backend:
+            found = (part.address, part.upstream_id, part.version)
+            break
+    else:
+        found = ("", f"absent {digest} {member.backend}", "")
+    address, upstream_id, version = found
+    return msgspec.structs.replace(
+        whole, address=address, upstream_id=upstream_id, version=version, parts=(), shown_version=whole.version
+    )
