@@ -16,6 +16,13 @@ const { StreamableHTTPClientTransport } = await sdk(
   generation === "2" ? "client/dist/index.mjs" : "sdk/dist/esm/client/streamableHttp.js",
 );
 
+let hasBegun = false;
+
+function sayBegun() {
+  if (!hasBegun) console.log("begun");
+  hasBegun = true;
+}
+
 class Call {
   report = {
     steps: [],
@@ -97,7 +104,10 @@ class Call {
     const params = { name: "count", arguments: { n: Number(steps), delay_ms: Number(stepMilliseconds) } };
     const options = {
       timeout: Number(patienceSeconds) * 1000,
-      onprogress: ({ progress }) => this.report.steps.push(progress),
+      onprogress: ({ progress }) => {
+        this.report.steps.push(progress);
+        sayBegun();
+      },
       onresumptiontoken: (eventId) => (this.#stream = eventId.split(".")[0]),
     };
     const asked = generation === "2" ? client.callTool(params, options) : client.callTool(params, undefined, options);

@@ -2,9 +2,10 @@
 
     python tests/fleet/long_calls.py URL CALLS SPREAD_SECONDS STEPS STEP_MILLISECONDS PATIENCE_SECONDS
 
-Runs in an environment with either generation of the SDK, and nothing else. Says `ready`, and begins at the first line that it
-is given. A handshake that fails is begun again, as an application would (to its end belongs a list of the tools: applications
-ask for it first); a call never is. Prints a JSON array of what each call saw. `long_calls.mjs` does the same in TypeScript.
+Runs in an environment with either generation of the SDK, and nothing else. Says `ready`, begins at the first line that it is
+given, and says `begun` at the first step of any call. A handshake that fails is begun again, as an application would (to its end
+belongs a list of the tools: applications ask for it first); a call never is. Prints a JSON array of what each call saw.
+`long_calls.mjs` does the same in TypeScript.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -72,6 +74,12 @@ class Ear(logging.Handler):
             report["is_deaf"] = True
 
 
+@cache
+def say_begun() -> None:
+    """Says it once."""
+    print("begun", flush=True)
+
+
 async def call(url: str, arguments: dict[str, int], patience_seconds: float) -> dict[str, Any]:
     """What one call saw: its steps, and its result or the exception by which the client gave up."""
     report: dict[str, Any] = {"steps": [], "result": "", "error": "", "vain_handshakes": 0, "resumes": 0}
@@ -80,6 +88,7 @@ async def call(url: str, arguments: dict[str, int], patience_seconds: float) -> 
 
     async def note(progress: float, _total: float | None, _message: str | None) -> None:
         report["steps"].append(int(progress))
+        say_begun()
 
     is_open = False
     while not is_open:

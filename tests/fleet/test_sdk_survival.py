@@ -10,7 +10,7 @@ import re
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +26,8 @@ from tests.redis.fixtures import *  # noqa: F403  # fixtures are found by name
 from tests.redis.servers import RedisServer
 from tests.tools.install import MODULES, node, python_of
 
+SPREAD_SECONDS = 2 * BETWEEN_DEATHS_SECONDS
+"""From the first call's beginning to the last one's: half of them begin while replicas die."""
 STEPS = 50
 STEP_MILLISECONDS = 200
 PATIENCE_SECONDS = 60.0
@@ -116,12 +118,14 @@ async def test_every_client_that_comes_back_through_nginx_has_its_result(
 
 
 async def survive(fleet: Fleet, base: str, how: str, table: list[str]) -> None:
-    """All clients' calls, while replicas die from before the first handshake until the last result."""
+    """All clients' calls. Replicas die from when each kind of client has a call under way, and until the last has ended."""
     async with AsyncExitStack() as cleanup:
         programs = {client: await start(make_command(client, f"{base}/keeps/mcp"), cleanup) for client in CLIENTS}
+        await hear(programs.values(), b"ready\n")
         for program in programs.values():
-            assert program.stdout is not None
-            assert await asyncio.wait_for(program.stdout.readline(), START_SECONDS) == b"ready\n"
+            assert program.stdin is not None
+            program.stdin.write(b"go\n")
+        await hear(programs.values(), b"begun\n")
         async with dying(fleet) as deaths, asyncio.timeout(WITHIN_SECONDS):
             seen = await asyncio.gather(*map(finish, programs.values()))
     reports = dict(zip(CLIENTS, seen, strict=True))
@@ -147,16 +151,23 @@ async def end(program: Process) -> None:
     await program.wait()
 
 
+async def hear(programs: Iterable[Process], line: bytes) -> None:
+    """Waits until each of the programs has said that."""
+    for program in programs:
+        assert program.stdout is not None
+        assert await asyncio.wait_for(program.stdout.readline(), START_SECONDS) == line
+
+
 async def finish(program: Process) -> list[Report]:
-    """Has the program make its calls, and reads what they saw."""
-    output, _ = await program.communicate(b"go\n")
+    """What the program's calls saw, when all have ended."""
+    output, _ = await program.communicate()
     assert program.returncode == 0
     return msgspec.json.decode(output, type=list[Report])
 
 
 def make_command(client: str, url: str) -> list[str]:
-    """The program that makes this client's calls, begun one after the other between two deaths."""
-    tail = [url, *map(str, (CLIENTS[client], BETWEEN_DEATHS_SECONDS, STEPS, STEP_MILLISECONDS, PATIENCE_SECONDS))]
+    """The program that makes this client's calls."""
+    tail = [url, *map(str, (CLIENTS[client], SPREAD_SECONDS, STEPS, STEP_MILLISECONDS, PATIENCE_SECONDS))]
     program = str(Path(__file__).with_name("long_calls.mjs" if "TypeScript" in client else "long_calls.py"))
     if "TypeScript" in client:
         return [str(node()), program, str(MODULES), "2" if "SDK 2" in client else "1", *tail]
