@@ -40,6 +40,10 @@ STALE: Final = Freshness(0, "private")
 """Of a result that doesn't say: nobody may keep it."""
 
 
+SILENT: Final = Freshness(0, "public")
+"""Of one who has nothing to say: what others say holds."""
+
+
 class ServerInfo(msgspec.Struct, frozen=True):
     """Who answers (Implementation)."""
 
