@@ -148,6 +148,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "DRAIN-4": Requirement(GATEWAY, "A second signal ends a replica at once, whatever is under way."),
     "DRAIN-5": Requirement(GATEWAY, "Replicas that are restarted in turn, behind any load balancer, lose no call."),
+    "DUR-10": Requirement(
     "ORPHAN-1": Requirement(
         GATEWAY,
         "Of calls that no client follows there are so many at most; the oldest is released, or ends with an error.",

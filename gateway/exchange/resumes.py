@@ -22,6 +22,7 @@ from gateway.exchange.reopens import make_reopen
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import come_back
 from gateway.exchange.watches import Watch
+from gateway.policy.leads import Lead
 from gateway.policy.streams import NOBODY, Facts, LogAway, Owner, Reading, Refusal, State, Takeover
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol.cursors import Cursor, EventId, StreamName, encode_event_id
@@ -88,7 +89,7 @@ class Follower:
         self._leave_owner: Callable[[], None] | None = None
         self._silent_seconds = 0.0
         self._kept_at = exchange.gateway.clock()
-        self._awaited_until = self._kept_at + HOLD_SECONDS
+        self._lead = Lead()
         self.ring = self._bell.ring
 
     async def run(self) -> None:
@@ -108,7 +109,7 @@ class Follower:
                 return await self._exchange.client.end()
             if not reading.entries:
                 await self._mind_owner(reading)
-                await self._wait()
+                await self._wait(self._look_seconds())
                 await self._keep()
             again = await self._read()
             if again is None:
@@ -133,7 +134,12 @@ class Follower:
     def _is_awaited(self, reading: Reading) -> bool:
         """Whether what the client has may still come into the log: its pump got ahead while the log was away."""
         is_ahead = self._cursor.seq > reading.head.seq and self._cursor.epoch == reading.epoch
-        return is_ahead and reading.state is State.OPEN and self._exchange.gateway.clock() < self._awaited_until
+        if not is_ahead or reading.state is not State.OPEN:
+            return False
+        return self._lead.is_awaited(reading.head.seq, self._exchange.gateway.clock())
+
+    def _look_seconds(self) -> float:
+        return min(LOOK_SECONDS, self._lead.seconds_left(self._exchange.gateway.clock()))
 
     async def _read(self) -> Reading | None:
         """What is behind the cursor. While the log is away the client is held, with comments. Raises `Failed`."""
@@ -141,7 +147,10 @@ class Follower:
         until = clock() + HOLD_SECONDS
         while True:
             try:
-                return await self._log.read(self._stream, self._cursor)
+                reading = await self._log.read(self._stream, self._cursor)
+                if reading is not None and reading.is_continuous:
+                    self._lead.end()
+                return reading
             except LogAway:
                 if clock() > until:
                     raise Failed(Outcome.UNREACHABLE, "what was logged of this stream can't be read now") from None

@@ -126,6 +126,7 @@ class Metrics:
             "Calls with a log that are read from their backends, by whether the reading worker has a client for them.",
             ("state",),
         )
+        self.show_durable_calls(0, 0)
         for turn in StreamTurn:
             self._stream_turns[(turn,)].inc(0)
         self._healings = self._counters(

@@ -229,6 +229,25 @@ async def test_a_client_that_is_ahead_of_the_log_waits_for_it() -> None:
     assert client.body == numbered(3, EMPTY) + numbered(4, RESULT)
 
 
+@proves("DUR-10")
+async def test_an_event_that_was_made_up_is_soon_told_to_be_lost() -> None:
+    log, now = BadLog(), [NOW]
+    world, client = stage(log), FakeClient()
+    world.gateway.clock = lambda: now[0]
+    token = token_of(world)
+    hold = await begin(log, token, STEP)
+    world.gateway.pumps.reserve(NAME)
+    async with running(world, resume(token, 9), client):
+        await client.until(lambda: client.body == numbered(9, EMPTY))
+        await log.append(hold, 3, [STEP])
+        await let_others_run()
+        assert client.body == numbered(9, EMPTY)
+        now[0] += 2.0
+        await log.append(hold, 4, [STEP])
+        await client.until(lambda: client.has_ended)
+    assert event_error(client.body.split(b"\n\n", 1)[1])[::2] == (1, "events of this call were lost: call again")
+
+
 @proves("DUR-2")
 async def test_a_log_that_is_lost_ends_nothing_for_the_client_that_is_there() -> None:
     log, answer = BadLog(), sse_answer(PROGRESS, live=True)
