@@ -138,6 +138,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         GATEWAY, "Without a log a GET stream lasts as long as its connections; one that lost its log goes on."
     ),
     "DUR-9": Requirement(GATEWAY, "A call has its time from when it began, however often it changes hands."),
+    "SDK-1": Requirement(GATEWAY, "While replicas die, an SDK's call that began has its result, and nothing twice."),
     # How a worker ends
     "DRAIN-1": Requirement(
         GATEWAY, "A replica that is told to end is unready at once, and serves whatever comes until the delay is over."
@@ -149,6 +150,8 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "DRAIN-4": Requirement(GATEWAY, "A second signal ends a replica at once, whatever is under way."),
     "DRAIN-5": Requirement(GATEWAY, "Replicas that are restarted in turn, behind any load balancer, lose no call."),
     "DUR-10": Requirement(
+        GATEWAY, "An event that a client has and the log lacks is waited for briefly; then it is a loss."
+    ),
     "ORPHAN-1": Requirement(
         GATEWAY,
         "Of calls that no client follows there are so many at most; the oldest is released, or ends with an error.",
