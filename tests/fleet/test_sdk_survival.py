@@ -24,6 +24,7 @@ from tests.fleet.nginx import check_configuration, running_nginx
 from tests.fleet.processes import ROOT, START_SECONDS, serving
 from tests.redis.fixtures import *  # noqa: F403  # fixtures are found by name
 from tests.redis.servers import RedisServer
+from tests.requirements import proves
 from tests.tools.install import MODULES, node, python_of
 
 SPREAD_SECONDS = 2 * BETWEEN_DEATHS_SECONDS
@@ -104,11 +105,13 @@ def test_nginx_takes_the_configuration_that_operators_are_given(tmp_path: Path) 
     assert "[warn]" not in said, said
 
 
+@proves("SDK-1")
 @pytest.mark.timeout(300)
 async def test_every_client_that_comes_back_has_its_result(fleet: Fleet, table: list[str]) -> None:
     await survive(fleet, fleet.url, "directly", table)
 
 
+@proves("SDK-1")
 @pytest.mark.timeout(300)
 async def test_every_client_that_comes_back_through_nginx_has_its_result(
     fleet: Fleet, tmp_path: Path, table: list[str]
