@@ -5,7 +5,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gateway.settings import values
-from gateway.settings.quantities import DURATION_PATTERN, encode_duration, parse_duration
+from gateway.settings.quantities import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    encode_duration,
+    encode_size,
+    parse_duration,
+    parse_size,
+)
 
 
 class Shape(BaseModel):
@@ -27,9 +34,24 @@ Duration = Annotated[
         }
     ),
 ]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^({SIZE_PATTERN})$"}],
+            "examples": ["512KiB", "4MiB", "10MB", 65536],
+        }
+    ),
+]
 Texts = Annotated[list[str], BeforeValidator(values.split_commas)]
 
 
 def duration_field(seconds: float, description: str) -> Any:
     """A duration's default, told in its description."""
     return Field(default=seconds, description=f"{description} Default: {encode_duration(seconds)}.")
+
+
+def size_field(size_bytes: int, description: str) -> Any:
+    """A size's default, told in its description."""
+    return Field(default=size_bytes, description=f"{description} Default: {encode_size(size_bytes)}.")

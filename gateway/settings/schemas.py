@@ -53,6 +53,8 @@ def make_schema() -> dict[str, Any]:
         named["type"] = ["object", "null"]
     _describe_mount(definitions["BackendShape"]["properties"]["mount"])
     _shorten(definitions["AggregateShape"]["properties"])
+    backend = definitions["BackendShape"]["properties"]
+    backend["cache"] = _or_else(backend["cache"], {"enum": ["off", "on", False, True]}, _REFERENCE)
     definitions["MemberShape"]["required"] = ["name"]
     root["patternProperties"] = {"^x-": {"description": "Ignored: a place for anchors."}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": definitions}

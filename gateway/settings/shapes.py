@@ -2,7 +2,7 @@
 JSON Schema is made too. What only several keys together can get wrong is told in `checks`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -13,14 +13,9 @@ from gateway.policy.sites import Limits
 from gateway.policy.streams import MAX_ORPHANS, MEMORY_BUDGET_BYTES
 from gateway.settings import values
 from gateway.settings.aggregates import AggregateShape
-from gateway.settings.fields import Duration, Shape, Texts, duration_field
-from gateway.settings.quantities import (
-    DURATION_PATTERN,
-    SIZE_PATTERN,
-    encode_size,
-    parse_size,
-    parse_wait,
-)
+from gateway.settings.caches import BackendCache, BackendCacheShape, CacheShape
+from gateway.settings.fields import Duration, Shape, Size, Texts, duration_field, size_field
+from gateway.settings.quantities import DURATION_PATTERN, encode_size, parse_wait
 
 Wait = Annotated[
     float,
@@ -29,16 +24,6 @@ Wait = Annotated[
         {
             "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^({DURATION_PATTERN})$"}],
             "examples": ["0s", "5s", "30s"],
-        }
-    ),
-]
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^({SIZE_PATTERN})$"}],
-            "examples": ["512KiB", "4MiB", "10MB", 65536],
         }
     ),
 ]
@@ -60,10 +45,6 @@ BackendName = Annotated[str, AfterValidator(values.check_backend_name)]
 AggregateName = Annotated[str, AfterValidator(values.check_aggregate_name)]
 
 
-def _size(size_bytes: int, description: str) -> Any:
-    return Field(default=size_bytes, description=f"{description} Default: {encode_size(size_bytes)}.")
-
-
 class TimeoutsShape(Shape):
     """How long to wait for a backend."""
 
@@ -75,9 +56,9 @@ class TimeoutsShape(Shape):
 class LimitsShape(Shape):
     """Bounds of what passes through."""
 
-    body: Size = _size(Limits().body_bytes, "A client's request body; beyond it 413.")
-    answer: Size = _size(Limits().answer_bytes, "One JSON answer of a backend.")
-    event: Size = _size(Limits().event_bytes, "One SSE event of a backend.")
+    body: Size = size_field(Limits().body_bytes, "A client's request body; beyond it 413.")
+    answer: Size = size_field(Limits().answer_bytes, "One JSON answer of a backend.")
+    event: Size = size_field(Limits().event_bytes, "One SSE event of a backend.")
     body_timeout: Duration = duration_field(Limits().body_seconds, "For a client to send its body; beyond it 408.")
 
 
@@ -219,6 +200,16 @@ class BackendShape(Shape):
         "`read_only`: where the tool's annotations say `readOnlyHint: true`. They are trusted: only for a backend whose "
         "annotations you vouch for. Of effect where `redis` names a Redis.",
     )
+    cache: BackendCache = Field(
+        default=BackendCacheShape(),
+        description="How long its discovery and lists are kept: as long as it says, or at most `max_ttl`. `off`: not at all.",
+        examples=["off", {"max_ttl": "30s"}],
+    )
+    trust_public: Flag = Field(
+        default=False,
+        description="Whether what it calls `public` is kept for all users together. One that is wrong in that shows one user's "
+        "list to all; without it each user has entries of their own.",
+    )
     allow_link_local: Flag = Field(
         default=False, description="Whether an endpoint may be a link-local or cloud-metadata address."
     )
@@ -258,6 +249,7 @@ class FileShape(Shape):
     log: LogShape = LogShape()
     timeouts: TimeoutsShape = TimeoutsShape()
     limits: LimitsShape = LimitsShape()
+    cache: CacheShape = CacheShape()
     streams: StreamsShape = StreamsShape()
     drain: DrainShape = DrainShape()
     cors: CorsShape = CorsShape()

@@ -3,6 +3,7 @@
 from gateway.policy.backends import Address, Backend, Ejection, HealthCheck, Timeouts, Tls
 from gateway.policy.sites import Cors, Limits, Site, compile_routes
 from gateway.settings.aggregates import compile_aggregates
+from gateway.settings.caches import compile_bounds, compile_caching
 from gateway.settings.masks import MaskedText, MaskedUrl
 from gateway.settings.shapes import BackendShape, FileShape, LimitsShape, TimeoutsShape
 from gateway.settings.values import host_of, is_loopback
@@ -27,6 +28,7 @@ def compile_site(shape: FileShape, tls: dict[str, Tls]) -> Site:
         trusted_proxies=tuple(shape.trusted_proxies),
         expose_mounts=shape.expose_mounts,
         limits=compile_limits(shape.limits),
+        cache=compile_bounds(shape.cache),
     )
 
 
@@ -52,6 +54,8 @@ def compile_backend(name: str, shape: BackendShape, timeouts: TimeoutsShape, tls
         max_connections=shape.max_connections,
         heal=shape.heal,
         reexecute=shape.reexecute,
+        caching=compile_caching(shape.cache),
+        trust_public=shape.trust_public,
     )
 
 

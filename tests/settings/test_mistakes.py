@@ -114,6 +114,10 @@ MISTAKES = {
     "a header that is a number": (f"{B}    headers: {{x: 7}}\n", 4, "backends.echo.headers.x", "put it in quotes"),
     "a proxy of another scheme": (f"{B}    proxy: socks5://a:1\n", 4, "backends.echo.proxy", "must be http://[user"),
     "a health check's path": (f"{B}    health_check: {{path: x}}\n", 4, "backends.echo.health_check.path", "must be a path"),
+    "a switch that is none": (f"{B}    cache: never\n", 4, "backends.echo.cache", "'never' must be `off`, or a mapping such as"),
+    "a cache for no time": (f"{B}    cache: {{max_ttl: 0}}\n", 4, "backends.echo.cache.max_ttl", "must be a duration above 0"),
+    "a key the cache lacks": (f"{B}    cache: {{ttl: 1s}}\n", 4, "backends.echo.cache.ttl", "did you mean `max_ttl`?"),
+    "no entries": (f"{ECHO}cache: {{max_entries: 0}}\n", 2, "cache.max_entries", "must be 1 or more"),
     "a rest too long": (f"{B}    ejection: {{rest: 2m}}\n", 4, "backends.echo.ejection.rest", "than `max_rest`, which is 1m"),
     # keys and secrets
     "a session key too short": (f"{ECHO}session_keys: [{KEY[:40]}]\n", 2, "session_keys[0]", "key 1 has 30 bytes, 32 are"),

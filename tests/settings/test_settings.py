@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.policy import backends, sites
+from gateway.policy.caches import CacheBounds
 from gateway.policy.drains import Drain
 from gateway.settings.configurations import from_mapping, load
 from gateway.settings.problems import ConfigurationInvalid
 from gateway.settings.settings import Settings, doubts, restart_needed
+from tests.requirements import proves
 from tests.settings.files import ECHO, KEY, OTHER_KEY, mistakes, read
 
 ALL_OF_A_BACKEND = """
@@ -33,6 +35,8 @@ backends:
     health_check: {path: /up, interval: 20s, timeout: 1s}
     heal: no
     reexecute: read_only
+    cache: {max_ttl: 30s}
+    trust_public: yes
 timeouts: {connect: 4s, idle: 2m}
 """
 
@@ -70,12 +74,37 @@ def test_every_key_of_a_backend_arrives(tmp_path: Path) -> None:
         max_connections=7,
         heal=False,
         reexecute="read_only",
+        caching=backends.Caching(max_ttl_seconds=30.0),
+        trust_public=True,
     )
 
 
 def test_a_hidden_backend_has_no_route(tmp_path: Path) -> None:
     site = read(tmp_path, "backends: {a: {endpoints: [http://localhost:1], mount: none}}").site
     assert (site.backends["a"].mount, site.routes) == (None, {})
+
+
+@proves("CACHE-7")
+@pytest.mark.parametrize(
+    ("told", "caching"),
+    [
+        ("off", backends.Caching(is_on=False)),
+        ("false", backends.Caching(is_on=False)),
+        ("on", backends.Caching()),
+        ("{}", backends.Caching()),
+        ("{max_ttl: 500ms}", backends.Caching(max_ttl_seconds=0.5)),
+    ],
+)
+def test_what_is_kept_of_a_backend_may_be_capped_or_forbidden(
+    tmp_path: Path, told: str, caching: backends.Caching
+) -> None:
+    site = read(tmp_path, f"backends: {{a: {{endpoints: [http://localhost:1], cache: {told}}}}}").site
+    assert site.backends["a"].caching == caching
+
+
+@proves("CACHE-7")
+def test_the_bounds_of_what_is_kept_arrive(tmp_path: Path) -> None:
+    assert read(tmp_path, f"{ECHO}cache: {{max_entries: 7, max_size: 1MiB}}").site.cache == CacheBounds(7, 1024 * 1024)
 
 
 def test_all_limits_arrive(tmp_path: Path) -> None:
