@@ -73,7 +73,8 @@ def seconds_left(gateway: Gateway, backend: Backend, facts: Facts) -> float:
     """
     if not facts.request_id:
         return math.inf
-    return backend.timeouts.total_seconds - max(0.0, gateway.wall_clock() - facts.began_at)
+    gone_seconds = gateway.wall_clock() - facts.began_at if facts.began_at else 0.0
+    return backend.timeouts.total_seconds - max(0.0, gone_seconds)
 
 
 def session_headers(backend: Backend, facts: Facts, request_id: str) -> h.Headers:
