@@ -11,6 +11,7 @@ pump that outlives it and a follower. Before it they differ in one thing alone: 
 import asyncio
 from typing import Final, assert_never
 
+from gateway.aggregates.meetings import look, meet
 from gateway.exchange.bodies import check_head, relay_whole
 from gateway.exchange.calls import Call
 from gateway.exchange.endings import note_ending
@@ -43,19 +44,25 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
     record = exchange.record
     gateway.telemetry.begin(record)
     try:
-        backend = receive(exchange)
+        place = receive(exchange)
         if inbound.method == "OPTIONS":
             await answer_preflight(exchange)
             return
         body = await read_body(exchange)
         intent = understand(exchange, body)
-        authorize(exchange, backend, intent)
-        endpoint = route(exchange, backend, intent)
+        authorize(exchange, place, intent)
         if (event_id := find_logged(exchange, intent)) is not None:
             await relay_resume(exchange, event_id)
             return
         if intent.is_cut_with_client:
             client.cut_on_leave()
+        if isinstance(place, Aggregate):
+            if (narrowed := await meet(exchange, place, intent, body)) is None:
+                return
+            backend, intent, body = narrowed
+        else:
+            backend = place
+        endpoint = route(exchange, backend, intent)
         if record.method in SHARED_METHODS and await relay_shared(exchange, backend, intent, body, ANONYMOUS):
             return
         await forward_and_relay(exchange, backend, endpoint, intent, body)
@@ -89,8 +96,8 @@ async def lose(exchange: Exchange) -> None:
     await refuse(exchange, exchange.gateway.standing.lose())
 
 
-def receive(exchange: Exchange) -> Backend:
-    """The backend whose mount was called, if this caller may call here at all."""
+def receive(exchange: Exchange) -> Backend | Aggregate:
+    """What is mounted at the path that was called, if this caller may call here at all."""
     site, index = exchange.site, exchange.index
     # Host before all: a page that rebinds its name must not learn even which mounts there are.
     if not is_host_allowed(site, index.get(b"host")):
@@ -101,12 +108,12 @@ def receive(exchange: Exchange) -> Backend:
         if not is_origin_allowed(site, origin):
             raise Denied(Outcome.ORIGIN_DENIED, "this origin may not call: add it to `cors.origins`")
         exchange.reply_headers += cors_headers(origin)
-    backend = site.routes.get(exchange.inbound.path)
-    if backend is None or isinstance(backend, Aggregate):
-        mounts = sorted(b.mount for b in site.backends.values() if b.mount) if site.expose_mounts else None
-        data = None if mounts is None else {"mounts": mounts}
+    place = site.routes.get(exchange.inbound.path)
+    if place is None:
+        mounts = {p.mount for p in site.routes.values() if p.mount} if site.expose_mounts else None
+        data = None if mounts is None else {"mounts": sorted(mounts)}
         raise Rejected(Outcome.NOT_FOUND, "nothing is mounted at this path", data=data)
-    return backend
+    return place
 
 
 async def answer_preflight(exchange: Exchange) -> None:
@@ -146,7 +153,7 @@ def understand(exchange: Exchange, body: bytes) -> Intent:
     return intent
 
 
-def authorize(exchange: Exchange, backend: Backend, intent: Intent) -> None:
+def authorize(exchange: Exchange, place: Backend | Aggregate, intent: Intent) -> None:
     """Opens the session that the request names. Raises `Rejected` where it isn't this principal's, on this mount."""
     if intent.token is None:
         return
@@ -154,7 +161,7 @@ def authorize(exchange: Exchange, backend: Backend, intent: Intent) -> None:
     exchange.record.session = intent.token[:8]  # of the nonce: it finds the session's lines, and opens nothing
     plain = exchange.gateway.seals.open(intent.token, PURPOSE)
     session = None if plain is None else parse_session(plain)
-    if session is None or session.mount != backend.mount or session.principal != ANONYMOUS:
+    if session is None or session.mount != place.mount or session.principal != ANONYMOUS:
         raise unknown_session()  # one answer for all three: which of them it was is nobody's business
     exchange.session = session
     exchange.record.client_name = session.client_name
@@ -204,7 +211,7 @@ async def forward_and_relay(
             return
     else:
         call = await forward_healing(exchange, backend, endpoint, intent, body)
-    await relay(exchange, backend, intent, call, body)
+    await relay(exchange, backend, intent, look(exchange, call), body)
 
 
 async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call, body: bytes) -> None:

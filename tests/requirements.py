@@ -139,7 +139,6 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "DUR-9": Requirement(GATEWAY, "A call has its time from when it began, however often it changes hands."),
     "SDK-1": Requirement(GATEWAY, "While replicas die, an SDK's call that began has its result, and nothing twice."),
-    "SDK-1": Requirement(GATEWAY, "While replicas die, an SDK's call that began has its result, and nothing twice."),
     # How a worker ends
     "DRAIN-1": Requirement(
         GATEWAY, "A replica that is told to end is unready at once, and serves whatever comes until the delay is over."

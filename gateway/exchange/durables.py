@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.exchange.calls import Call
-from gateway.exchange.journals import Fenced, Journal
+from gateway.exchange.journals import BEHIND_SECONDS, Fenced, Journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check
 from gateway.exchange.pumps import HandOver
 from gateway.exchange.reexecutions import Reexecution
@@ -24,12 +24,6 @@ from gateway.protocol.streams import StreamReader
 
 END_SECONDS: Final = 0.05
 """How long the end of a stream is waited for after its last response: a server that doesn't close costs a connection."""
-
-BEHIND_SECONDS: Final = 1.0
-"""How soon what waits for Redis is written again, while the backend is silent."""
-
-PATIENCE_SECONDS: Final = 60.0
-"""How long a finished stream whose end isn't in the log yet is kept trying."""
 
 COME_BACK_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits before coming back to a backend whose stream broke. Beyond the last: it can't be resumed."""
@@ -106,7 +100,6 @@ class DurablePump:
         leave = _nothing if self._watch is None or task is None else self._watch.begin(task)
         try:
             await self._read_to_the_end()
-            self.outcome = self.reader.outcome
         except Fenced:
             self._note_fenced()
         except _Unwanted:
@@ -142,10 +135,9 @@ class DurablePump:
     async def _finish_unwanted(self) -> None:
         """The client has ended the call: nobody is to go on with it."""
         self._end_call()
-        with contextlib.suppress(LogAway):
-            await self._log.finish(self.hold)
         if self._again is not None:
             await self._again.cancel()
+        await self._journal.finish()
 
     def close(self) -> None:
         """The end, also of a pump that was cancelled before it ran. Harmless when repeated."""
@@ -167,7 +159,8 @@ class DurablePump:
                     self.hand_over.close()  # the backend wants to be polled: its client is let go, too, and polls us
             self._call = await self._go_on()
             self.reader.reconnect()
-        await self._catch_up()
+        self.outcome = self.reader.outcome
+        await self._let_go()
 
     async def _read(self, call: Call) -> Outcome:
         """Reads one connection to its end, or to the response. A broken one is an end like any: we may come back."""
@@ -263,12 +256,10 @@ class DurablePump:
                     raise
         raise Failed(Outcome.UNREACHABLE, "the server could not be reached again: call again")
 
-    async def _catch_up(self) -> None:
-        """Waits until the end is in the log, as long as that is worth while."""
-        until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        while self._journal.is_behind and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(BEHIND_SECONDS)
-            await self._journal.write([], self.reader.cursor, is_final=True)
+    async def _let_go(self) -> None:
+        """The attached client has had all. Whoever follows the log elsewhere is to have it, too."""
+        self.hand_over.close()
+        await self._journal.close(self.reader.cursor)
 
     async def _report(self, ended: Ended) -> None:
         """A request left without a response gets a JSON-RPC error on its id; that is the stream's last event."""
@@ -279,7 +270,7 @@ class DurablePump:
         ]
         try:
             await self.give(await self._journal.write(errors, self.reader.cursor, is_final=True))
-            await self._catch_up()
+            await self._let_go()
         except Fenced:
             self._note_fenced()
 

@@ -45,26 +45,27 @@ async def forward_healing(
     session, healer = exchange.session, exchange.gateway.healer
     if session is None or not session.upstream_id:
         return await forward(exchange, backend, pinned, intent, body)
-    if healer is None or not (backend.heal and session.params):
+    if healer is None or not ((backend.heal or not session.version) and session.params):
         if pinned is None:  # its endpoint was taken out of the configuration, or out of DNS: its sessions went with it
-            raise unknown_session()
+            raise forgotten(exchange)
         return await forward(exchange, backend, pinned, intent, body)
     digest = digest_upstream(session)
-    failed = b""
-    if (known := healer.find(digest)) is not None:
-        failed, exchange.session = known
-        pinned = exchange.gateway.endpoints.find(backend, exchange.session.address)
-    if pinned is not None:
+    failed, current = healer.find(digest) or (b"", session)
+    if current is not session:
+        exchange.session, pinned = current, exchange.gateway.endpoints.find(backend, current.address)
+    if pinned is not None or not current.upstream_id:
         call = await forward(exchange, backend, pinned, intent, body)
         if call.answer.status != 404 or not isinstance(intent, Send | Listen):
             return call
         call.end(Outcome.BACKEND_REFUSED)
-    healed = None if await has_ended(exchange) else await heal(
-        exchange.gateway, exchange.record.request_id, backend, session, digest, failed
+    healed = (
+        None
+        if await has_ended(exchange)
+        else await heal(exchange.gateway, exchange.record.request_id, backend, session, digest, failed)
     )
     endpoint = None if healed is None else exchange.gateway.endpoints.find(backend, healed.address)
-    if healed is None or endpoint is None:
-        raise unknown_session()
+    if healed is None or (endpoint is None and healed.upstream_id):
+        raise forgotten(exchange)
     exchange.session = healed
     return await forward(exchange, backend, endpoint, intent, body)
 
@@ -76,6 +77,15 @@ async def has_ended(exchange: Exchange) -> bool:
         return marks is not None and await marks.is_ended(digest_session(exchange.token), None)
     except LogAway:
         return True
+
+
+def forgotten(exchange: Exchange) -> Rejected:
+    """What the client is told of a session that nothing can heal. Of an aggregate's, one member's part alone is gone: no 404,
+    upon which it would give up its parts at all others."""
+    if exchange.view is None:
+        return unknown_session()
+    message = f"{exchange.view.member.backend} has forgotten this session: begin a new one to use it again"
+    return Rejected(Outcome.UNKNOWN_SESSION, message, status=200)
 
 
 def unknown_session() -> Rejected:
@@ -149,11 +159,16 @@ async def _begin(gateway: Gateway, request_id: str, backend: Backend, session: S
         upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
     finally:
         call.end(Outcome.OK)
-    if negotiated_version(response) != session.version or not upstream_id:
+    version = negotiated_version(response)
+    is_new = not session.version  # of a member that was away when its aggregate's session began
+    if version is None or not (is_new or (version == session.version and upstream_id)):
         return None
-    named = [(h.SESSION, upstream_id.encode("latin-1")), (h.VERSION, session.version.encode("latin-1"))]
+    named = [(h.VERSION, version.encode("latin-1"))]
+    if upstream_id:
+        named.append((h.SESSION, upstream_id.encode("latin-1")))
     (await _post(gateway, request_id, backend, endpoint, _INITIALIZED, named)).end(Outcome.OK)
-    return msgspec.structs.replace(session, address=endpoint.address, upstream_id=upstream_id)
+    address = endpoint.address if upstream_id else ""
+    return msgspec.structs.replace(session, address=address, upstream_id=upstream_id, version=version)
 
 
 async def _post(

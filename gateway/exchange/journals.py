@@ -5,10 +5,10 @@ events keep their ids, and a bounded tail of them waits to be written when Redis
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from gateway.policy.streams import BATCH_BYTES, BATCH_EVENTS, Appended, Facts, Hold, LogAway, State
+from gateway.policy.streams import BATCH_BYTES, BATCH_EVENTS, Appended, Facts, Hold, LogAway
 from gateway.ports import EventLog
 from gateway.protocol.cursors import Cursor, encode_event_id
 from gateway.protocol.events import PRIMER, with_id
@@ -21,7 +21,7 @@ BEHIND_SECONDS: Final = 1.0
 """How soon what waits for Redis is written again, while the backend is silent."""
 
 PATIENCE_SECONDS: Final = 60.0
-"""How long a finished stream whose end isn't in the log yet is kept trying. Beyond it the end is lost, and said to be."""
+"""How long a finished stream whose end isn't in the log yet is kept trying. Beyond it whoever follows it may ask the backend."""
 
 
 class Fenced(Exception):
@@ -87,21 +87,25 @@ class Journal:
         return given
 
     async def close(self, upstream_cursor: bytes) -> None:
-        """Returns when the log knows the end: with all that waits to be written, or that it is lost. Raises `Fenced`."""
+        """Returns when the end is in the log, or somebody else may look for it. Raises `Fenced`."""
         clock = asyncio.get_running_loop().time
         until = clock() + PATIENCE_SECONDS
         while self.is_behind and clock() < until:
             await asyncio.sleep(BEHIND_SECONDS)
             await self.write([], upstream_cursor, is_final=True)
         if self.is_behind:
-            await self.finish(State.LOST)
+            await self._tell(self._log.release)
 
-    async def finish(self, state: State) -> None:
-        """Ends the stream without what waits, however long Redis is away: else who follows it elsewhere would wait for ever."""
+    async def finish(self) -> None:
+        """Ends the stream without a further event."""
+        await self._tell(self._log.finish)
+
+    async def _tell(self, word: Callable[[Hold], Awaitable[bool]]) -> None:
+        """However long Redis is away: else who follows the stream elsewhere would wait for ever. What waits is dropped."""
         self._tail, self._tail_bytes = [], 0
         while True:
             try:
-                await self._log.finish(self._hold, state)
+                await word(self._hold)
             except LogAway:
                 await asyncio.sleep(BEHIND_SECONDS)
             else:
@@ -159,7 +163,7 @@ async def open_journal(
     `request`: what is to be kept of the call, so that it can be run once more.
     """
     primer = PRIMER if retry_seconds is None else b"retry: %d\n%b" % (retry_seconds * 1000, PRIMER)
-    first = [primer, *payloads] if facts.version >= VERSION_WITH_PRIMERS else list(payloads)
+    first = [primer, *payloads] if (facts.shown_version or facts.version) >= VERSION_WITH_PRIMERS else list(payloads)
     result = await log.create(hold, facts, first, upstream_cursor=upstream_cursor, request=request)
     if result.outcome is not Appended.OK:
         return None

@@ -251,8 +251,8 @@ class Listening(Follower):
         pump, clock = self._find_pump(), self.exchange.gateway.clock
         if pump is not None and pump.can_attach(self._cursor):
             return
-        until = clock() + LOOK_SECONDS
-        while not await self._bell.wait(SILENCE_SECONDS) and clock() < until:
+        until = clock() + min(LOOK_SECONDS, self._lead.seconds_left(clock()))
+        while not await self._bell.wait(min(SILENCE_SECONDS, until - clock())) and clock() < until:
             await self.exchange.client.write(COMMENT)
 
     def _hang_up(self) -> None:

@@ -12,11 +12,14 @@ import msgspec
 from gateway.exchange.bodies import check_head
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange, session_header
+from gateway.exchange.gatherings import open_gathered, refuse_get
 from gateway.exchange.healings import forward_healing
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
 from gateway.exchange.listeners import Listening
 from gateway.exchange.resumes import SSE_HEADERS
+from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import come_back
+from gateway.exchange.standing_calls import Refused
 from gateway.exchange.standing_pumps import StandingPump
 from gateway.exchange.streams import stream_headers
 from gateway.policy.backends import Backend, Endpoint
@@ -48,7 +51,7 @@ async def listen(
     is_ours = isinstance(intent, Listen) or (event_id is not None and is_standing_name(event_id.stream))
     is_whole = session is not None and exchange.view is None  # of an aggregate each backend has but a part
     if gateway.log is None or gateway.turns is None or session is None or not is_ours or not is_whole:
-        return await forward_healing(exchange, backend, endpoint, intent, b"")
+        return await open_upstream(exchange, backend, endpoint, intent)
     if gateway.standing.is_draining:
         await send_away(exchange)
         return None
@@ -64,6 +67,21 @@ async def listen(
     finally:
         leave()
         listening.close()
+
+
+async def open_upstream(
+    exchange: Exchange, backend: Backend, endpoint: Endpoint | None, intent: Listen | Resume
+) -> Call:
+    """The stream of the backend, or of all members where the session is an aggregate's. Raises as `forward_healing` does."""
+    session = exchange.session
+    if session is None or not session.parts:
+        return await forward_healing(exchange, backend, endpoint, intent, b"")
+    facts = Facts(digest_session(exchange.token), session.principal, session.mount, "", "", "", session.version)
+    cursor = intent.last_event_id if isinstance(intent, Resume) else b""
+    try:
+        return await open_gathered(exchange.gateway, facts, session, cursor, exchange.record.request_id)
+    except Refused:
+        raise refuse_get() from None
 
 
 async def send_away(exchange: Exchange) -> None:
@@ -93,7 +111,7 @@ async def _listen(
         try:
             standing = await listening.join(candidate, gone)
         except LogAway:
-            return await forward_healing(exchange, backend, endpoint, Listen(exchange.token), b"")
+            return await open_upstream(exchange, backend, endpoint, Listen(exchange.token))
         if standing.stream == candidate:
             return await _begin(listening, candidate, backend, endpoint)
         if await listening.feed(standing.delivered):
@@ -119,7 +137,7 @@ async def _begin(listening: Listening, stream: StreamName, backend: Backend, end
     call: Call | None = None
     pump: StandingPump | None = None
     try:
-        call = await forward_healing(exchange, backend, endpoint, Listen(exchange.token), b"")
+        call = await open_upstream(exchange, backend, endpoint, Listen(exchange.token))
         if call.answer.status != 200 or h.media_type(call.answer.headers) != h.SSE:
             return call
         check_head(call.answer, backend.name)

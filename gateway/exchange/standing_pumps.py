@@ -14,10 +14,11 @@ from typing import Final
 from gateway.exchange.calls import Call
 from gateway.exchange.durables import LONGEST_RETRY_SECONDS
 from gateway.exchange.exchanges import Gateway
+from gateway.exchange.gatherings import open_again
 from gateway.exchange.journals import BEHIND_SECONDS, Fenced, Journal
 from gateway.exchange.pipes import check
 from gateway.exchange.pumps import HandOver
-from gateway.exchange.standing_calls import Refused, open_standing
+from gateway.exchange.standing_calls import Refused
 from gateway.exchange.turns import Turns
 from gateway.policy.streams import Appended, Facts, Hold, LogAway, SessionDigest
 from gateway.ports import EventLog, StreamTurn
@@ -267,7 +268,7 @@ class StandingPump:
         """Raises `Refused` where the backend has no such stream, now or ever."""
         while self._call is None:
             try:
-                self._call = await open_standing(
+                self._call = await open_again(
                     self._gateway, self._facts, self._session, self.reader.cursor, self._exchange_id
                 )
             except Failed:

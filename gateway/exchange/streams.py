@@ -134,7 +134,7 @@ async def gather(exchange: Exchange, call: Call, reader: StreamReader) -> tuple[
     that id the client resumes.
     """
     clock, session = exchange.gateway.clock, exchange.session
-    has_primers = session is None or session.version >= VERSION_WITH_PRIMERS
+    has_primers = session is None or session.client_version >= VERSION_WITH_PRIMERS
     until = clock() + (PATIENCE_SECONDS if has_primers else SILENCE_SECONDS)
     events: list[bytes] = []
     try:
@@ -205,7 +205,9 @@ async def end_following(exchange: Exchange, reader: StreamReader) -> None:
     goes_on = bool(reader.awaited or reader.is_open_ended) and record.outcome is Outcome.CLIENT_LEFT
     if goes_on and exchange.gateway.standing.is_draining:
         record.outcome = Outcome.OK  # it didn't leave: we did, and nothing of it is lost
-        if session is not None and session.version >= VERSION_WITH_PRIMERS:  # older ones would take it for a message
+        if (
+            session is not None and session.client_version >= VERSION_WITH_PRIMERS
+        ):  # older ones would take it for a message
             await client.write(come_back())
     await client.end()
 
@@ -237,6 +239,7 @@ async def begin_durable(
         endpoint=session.address,
         upstream_session=session.upstream_id,
         version=session.version,
+        shown_version=session.shown_version,
         request_id=msgspec.json.encode(rpc_id),
         began_at=gateway.wall_clock(),
     )

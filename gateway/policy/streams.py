@@ -61,6 +61,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     version: str  # the session's protocol version
     request_id: bytes = b""  # as JSON; empty for a standalone stream, which answers no request
     began_at: float = 0.0  # seconds since 1970, where it began; 0: by a release that doesn't say
+    shown_version: str = ""  # what the client of an aggregate was told, where that is another than `version`
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
