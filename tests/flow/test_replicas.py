@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -23,6 +24,7 @@ LARGE = 100_000
 
 replicas = st.integers(0, 2)
 calls = st.integers(0, 3)
+troubles = st.sampled_from([Mood.AWAY, Mood.MUTE, Mood.FULL, Mood.READ_ONLY])
 seconds = st.sampled_from([0.05, 0.5, 2.0, 7.0, 15.0])
 
 
@@ -128,9 +130,18 @@ class Crashes(RuleBasedStateMachine):
 class Outages(Crashes):
     """The memory is away, mute, full or read-only besides, for all or for one; it is set back, or emptied."""
 
-    @rule(mood=st.sampled_from([Mood.AWAY, Mood.MUTE, Mood.FULL, Mood.READ_ONLY]), number=st.none() | replicas)
+    has_endured = False
+
+    @rule(mood=troubles, number=st.none() | replicas)
     def suffer(self, mood: Mood, number: int | None) -> None:
         self.all("suffer", mood, number)
+
+    @precondition(lambda self: not self.has_endured)
+    @rule(mood=troubles, number=st.none() | replicas)
+    def endure(self, mood: Mood, number: int | None) -> None:
+        """Longer than anybody is held."""
+        self.has_endured = True
+        self.all("endure", mood, number)
 
     @rule()
     def recover(self) -> None:
@@ -162,6 +173,19 @@ def test_a_call_that_is_cancelled_before_it_has_a_stream_is_not_asked_for_again(
     with simulated(1) as fleet:
         fleet.call(0, version="2025-06-18")
         fleet.cancel(0, 0, deletes=False)
+
+
+@proves("DUR-2", "DUR-7")
+@pytest.mark.parametrize("mood", [Mood.AWAY, Mood.FULL, Mood.READ_ONLY])
+def test_who_follows_a_stream_that_ended_in_a_long_outage_does_not_wait_for_ever(mood: Mood) -> None:
+    with simulated(3) as fleet:
+        fleet.call(0)
+        fleet.step(0)
+        fleet.cut(0, quietly=False)
+        fleet.loop.pass_time(1.0)
+        fleet.suffer(mood)
+        fleet.finish(0)
+        fleet.loop.pass_time(90.0)
 
 
 @contextmanager

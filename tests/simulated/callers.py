@@ -106,7 +106,7 @@ class Caller:
         hazards = self.hazards
         if self.report.refusal == -1:
             return bool(hazards & {"death", "cut"})  # before it had an event to resume from
-        if "amnesia" in hazards or ("outage" in hazards and hazards & {"death", "partial"}):
+        if "amnesia" in hazards or ("outage" in hazards and hazards & {"death", "partial", "long outage"}):
             return True
         return "forgets" in hazards and bool(hazards & {"death", "cut upstream", "outage"})
 

@@ -22,6 +22,9 @@ from tests.simulated.rooms import Mood, SharedRoom
 BEGIN_SECONDS: Final = 0.25
 """After so long without an answer a call has its stream."""
 
+LONG_SECONDS: Final = 70.0
+"""Longer than a resume is held, or a pump keeps what waits."""
+
 END_SECONDS: Final = 200.0
 """What a fleet in which all is well again may need at most: absence, takeover, and the resumes that were held."""
 
@@ -177,6 +180,13 @@ class Fleet:
             self._note_hazard("partial")
         sufferers = self.replicas if number is None else [self.replica(number)]
         self.room.moods = {replica.host: mood for replica in sufferers}
+
+    def endure(self, mood: Mood, number: int | None = None) -> None:
+        """It is in that mood for longer than anybody waits for it."""
+        self.suffer(mood, number)
+        self._note_hazard("long outage")
+        self.loop.pass_time(LONG_SECONDS)
+        self.recover()
 
     def recover(self) -> None:
         self.room.moods = {}
