@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.policy.aggregates import Aggregate, Local, Member, expose_all, permits, read_prefix
@@ -57,10 +56,9 @@ def match_template(catalogue: Catalogue, uri: str) -> Local | None:
 _EXPRESSION: Final = re.compile(r"\{[^{}]*\}")
 
 
-@lru_cache(maxsize=4096)
-def _split_template(template: str) -> tuple[str, ...]:
+def _split_template(template: str) -> list[str]:
     """The text around the expressions of a URI template (RFC 6570 §2)."""
-    return tuple(_EXPRESSION.split(template))
+    return _EXPRESSION.split(template)
 
 
 def _can_make(template: str, uri: str) -> bool:

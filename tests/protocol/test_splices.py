@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.protocol.messages import parse_message
 from gateway.protocol.splices import Doubled, Span, find, replace
 from tests.protocol.texts import SPACES, VALUES, objects_of
 from tests.requirements import proves
@@ -106,3 +107,30 @@ def test_there_and_back_gives_the_same_bytes_and_only_that_value_differs_between
     assert span_there is not None
     assert (span_there.start, json.loads(span_there.value)) == (span.start, local)
     assert replace(there, span_there, span.value) == body
+
+
+NOISE = st.lists(
+    st.sampled_from([("Name", "b"), ("name", "b"), ("name", "a"), ("_meta", {"name": "c"}), ("x", 1)]), max_size=2
+)
+MORE = st.lists(
+    st.sampled_from(
+        [("Params", [("name", "b")]), ("params", [("name", "b")]), ("method", "ping"), ("x", {"name": "c"})]
+    ),
+    max_size=1,
+)
+
+
+@proves("AGG-8")
+@given(st.data(), NOISE, MORE)
+def test_what_is_allowed_under_a_name_is_what_is_sent_under_it(
+    data: st.DataObject, noise: list[tuple[str, Any]], more: list[tuple[str, Any]]
+) -> None:
+    params = data.draw(st.permutations([("name", "a"), ("arguments", {"name": "d", "params": {}}), *noise]))
+    pairs = [("jsonrpc", "2.0"), ("id", 7), ("method", "tools/call"), ("params", params), *more]
+    body = data.draw(objects_of(data.draw(st.permutations(pairs)))).encode()
+    try:
+        span = find(body, "params", "name")
+    except Doubled:
+        return
+    assert span is not None
+    assert parse_message(body).name == json.loads(span.value) == "a"
