@@ -15,10 +15,11 @@ from gateway.exchange.exchanges import Exchange, Gateway
 from gateway.exchange.journals import Journal
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.pumps import HandOver
-from gateway.exchange.resumes import HOLD_SECONDS, RETRY_SECONDS, SSE_HEADERS, Follower, is_ended
+from gateway.exchange.resumes import HOLD_SECONDS, RETRY_SECONDS, SSE_HEADERS, Follower
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing_pumps import StandingPump
 from gateway.exchange.turns import Turns
+from gateway.exchange.watches import is_ended
 from gateway.policy.streams import LogAway, Reading, Standing, Takeover
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol import headers as h
@@ -101,17 +102,19 @@ class Listening(Follower):
     async def resume(self, event_id: EventId) -> bool:
         """What follows the event. False: nothing does, and the client has been sent nothing yet."""
         self._stream, self._cursor = event_id
-        standing = await self._join_held(event_id.stream)
+        standing = await self.join_held(event_id.stream)
         self._stream = event_id.stream
         self._is_past = standing.stream != event_id.stream
+        if event_id.cursor != standing.delivered:
+            self._move(event_id.cursor)  # it knows best; whoever it took the turn from may not have noted it in time
         return await self.feed(event_id.cursor, patience_seconds=0.0 if self._is_past else RETURN_SECONDS)
 
-    async def _join_held(self, stream: StreamName) -> Standing:
-        """While the log is away the client is held, as at any resume."""
+    async def join_held(self, candidate: StreamName, gone: StreamName | None = None) -> Standing:
+        """As `join`; while the log is away the client is held, as at any resume."""
         until = self.exchange.gateway.clock() + HOLD_SECONDS
         while True:
             try:
-                return await self.join(stream, None)
+                return await self.join(candidate, gone)
             except LogAway:
                 if self.exchange.gateway.clock() > until:
                     raise Failed(Outcome.UNREACHABLE, "what was logged of this stream can't be read now") from None
@@ -143,6 +146,13 @@ class Listening(Follower):
         exchange.record.outcome = Outcome.OK
         await client.end()
         return True
+
+    async def end_if_started(self) -> bool:
+        """Whether the client was held, so that all it can be told now is to ask again."""
+        if self.exchange.client.started:
+            self.exchange.record.outcome = Outcome.OK
+            await self.exchange.client.end()
+        return self.exchange.client.started
 
     def _open_reply(self) -> None:
         if self.is_fed:

@@ -11,8 +11,10 @@ from typing import Final
 
 import msgspec
 
+from gateway.exchange.attempts import MAX_ATTEMPTS
 from gateway.exchange.calls import Call, open_call
-from gateway.exchange.exchanges import Gateway
+from gateway.exchange.exchanges import Exchange, Gateway
+from gateway.exchange.healings import digest_upstream, heal
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.reopens import find_endpoint, seconds_left, session_headers
 from gateway.exchange.responses import read_response
@@ -27,6 +29,7 @@ from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.repetitions import Repetition, Seen, name_tool, read_hint, with_request_id
+from gateway.protocol.sessions import PURPOSE, Session, parse_session
 
 REQUEST_BYTES: Final = 64 * 1024
 """A larger request isn't kept, and so not run again: each is in Redis as long as its call lasts."""
@@ -38,8 +41,8 @@ LIST_BYTES: Final = 4 * 1024 * 1024
 
 CANCEL_SECONDS: Final = 2.0
 
-MAX_ENDPOINTS: Final = 3
-"""Asked one after another where a backend keeps no session and the first can't be reached."""
+WAITS_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Between attempts to reach a backend, which may be restarting."""
 
 
 def request_to_keep(backend: Backend, intent: Intent, body: bytes) -> bytes:
@@ -48,15 +51,30 @@ def request_to_keep(backend: Backend, intent: Intent, body: bytes) -> bytes:
     return body if is_call and backend.reexecute == "read_only" and len(body) <= REQUEST_BYTES else b""
 
 
+def find_token_session(exchange: Exchange) -> Session | None:
+    """The session as the client's token has it, whatever stands in for it by now. An aggregate's has no backend's session."""
+    plain = exchange.gateway.seals.open(exchange.token, PURPOSE)
+    return None if plain is None else parse_session(plain)
+
+
+class _Forgotten(Exception):
+    """The backend doesn't know the session."""
+
+
 class Reexecution:
     """The second run of one call, if it comes to that."""
 
-    def __init__(self, gateway: Gateway, log: EventLog, facts: Facts, exchange_id: str) -> None:
+    def __init__(
+        self, gateway: Gateway, log: EventLog, facts: Facts, session: Session | None, exchange_id: str
+    ) -> None:
+        """`session`: as its client's token has it; where the backend forgot it, it is healed."""
         self._gateway = gateway
         self._log = log
         self._facts = facts
+        self._session = session
         self._exchange_id = exchange_id
         self._endpoint: Endpoint | None = None
+        self._is_healed = False
         self._sent_id: RequestId | None = None
 
     async def begin(self, hold: Hold) -> Call | None:
@@ -69,7 +87,7 @@ class Reexecution:
             seen = await self._review(hold.stream) if request else None
             if seen is None or seen.has_questions:
                 return None
-            self._endpoint = await self._find_endpoint(name_tool(request))
+            self._endpoint = await self._find_healing(name_tool(request))
             return None if self._endpoint is None else await self._run(self._endpoint, request, seen)
         except (LogAway, Failed, TimeoutError, msgspec.MsgspecError, RecursionError):
             return None
@@ -95,19 +113,56 @@ class Reexecution:
             cursor = reading.entries[-1].cursor
         return None
 
-    async def _find_endpoint(self, tool: str) -> Endpoint | None:
+    async def _find_healing(self, tool: str) -> Endpoint | None:
         """Where the call can be run, the tool being read-only there. Raises `Failed`, TimeoutError."""
-        backend, tried = self._backend(), set[str]()
+        try:
+            return await self._find_waiting(tool)
+        except _Forgotten:
+            return await self._find_waiting(tool) if await self._heal() else None
+
+    async def _find_waiting(self, tool: str) -> Endpoint | None:
+        """The same, on the session that there is: a backend that restarts is given a while. Raises `_Forgotten` too."""
         async with asyncio.timeout(LIST_SECONDS):
-            while backend is not None and len(tried) < MAX_ENDPOINTS:
-                endpoint = find_endpoint(self._gateway, backend, self._facts, tried)
+            for wait_seconds in WAITS_SECONDS:
                 try:
-                    return endpoint if endpoint is not None and await self._is_read_only(endpoint, tool) else None
+                    return await self._find(tool)
                 except Failed as failure:
-                    if self._facts.endpoint or failure.outcome is not Outcome.UNREACHABLE or endpoint is None:
+                    if failure.outcome not in (Outcome.UNREACHABLE, Outcome.BROKEN):
                         raise
-                    tried.add(endpoint.address)
+                await asyncio.sleep(wait_seconds)
         return None
+
+    async def _find(self, tool: str) -> Endpoint | None:
+        tried = set[str]()
+        while (backend := self._backend()) is not None:
+            if (endpoint := find_endpoint(self._gateway, backend, self._facts, tried)) is None:
+                raise _Forgotten
+            try:
+                return endpoint if await self._is_read_only(endpoint, tool) else None
+            except Failed as failure:
+                tried.add(endpoint.address)
+                if self._facts.endpoint or failure.outcome is not Outcome.UNREACHABLE or len(tried) == MAX_ATTEMPTS:
+                    raise
+        return None
+
+    async def _heal(self) -> bool:
+        """Whether another session stands in for the one that the backend forgot, and the first run with it. Raises `LogAway`."""
+        gateway, backend, session = self._gateway, self._backend(), self._session
+        if backend is None or session is None or gateway.healer is None or gateway.marks is None:
+            return False
+        if not (backend.heal and session.params and session.upstream_id):
+            return False
+        if await gateway.marks.is_ended(self._facts.session, None):
+            return False
+        digest = digest_upstream(session)
+        failed, healed = gateway.healer.find(digest) or (b"", None)
+        if healed is None or healed.upstream_id == self._facts.upstream_session:
+            healed = await heal(gateway, self._exchange_id, backend, session, digest, failed)
+        if healed is None:
+            return False
+        self._facts = msgspec.structs.replace(self._facts, endpoint=healed.address, upstream_session=healed.upstream_id)
+        self._is_healed = True
+        return True
 
     async def _is_read_only(self, endpoint: Endpoint, tool: str) -> bool:
         cursor: str | None = None
@@ -124,6 +179,8 @@ class Reexecution:
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": request_id, "method": "tools/list", "params": params})
         call = await self._post(endpoint, body, LIST_SECONDS)
         try:
+            if call.answer.status == 404 and self._facts.upstream_session:
+                raise _Forgotten
             return await read_response(call, request_id, LIST_BYTES) if call.answer.status == 200 else b""
         finally:
             call.end(Outcome.OK)
@@ -133,10 +190,10 @@ class Reexecution:
         asked_id: RequestId = msgspec.json.decode(self._facts.request_id, type=int | str)
         sent_id = self._new_id()
         body = with_request_id(request, sent_id)
-        # The first run may still be under way, and its answer is for nobody.
-        await self._cancel(endpoint, asked_id, "the connection was lost, and the call is made again")
+        if not self._is_healed:  # the first run may still be under way, and its answer is for nobody
+            await self._cancel(endpoint, asked_id, "the connection was lost, and the call is made again")
         self._sent_id = sent_id
-        self._gateway.telemetry.stream_turned(StreamTurn.RUN_AGAIN)
+        self._gateway.telemetry.stream_turned(StreamTurn.RUN_AGAIN, f"{self._facts.backend}: {name_tool(request)}")
         call = await self._post(endpoint, body, self._seconds_left())
         try:
             answer = await self._translate(call.answer, Repetition(sent_id, asked_id, seen))

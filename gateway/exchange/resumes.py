@@ -1,4 +1,4 @@
-"""Resume: the rest of a durable stream, from the log, on any replica. And its takeover, where its worker is gone.
+"""Resume: the rest of a durable stream, from the log, on any replica.
 
 A resume begins with an event that has the presented id and no data: without it the TypeScript client, cut again before the
 next event, forgets where it was (design §7). While Redis is away it is held, with comments, since the SDKs give up after two
@@ -13,23 +13,20 @@ from typing import Final
 import msgspec
 
 from gateway.exchange.bells import Bell
-from gateway.exchange.durables import KEEP_SECONDS, DurablePump
-from gateway.exchange.exchanges import Exchange, Gateway
-from gateway.exchange.journals import VERSION_WITH_PRIMERS, Journal
+from gateway.exchange.durables import KEEP_SECONDS
+from gateway.exchange.exchanges import Exchange
+from gateway.exchange.journals import VERSION_WITH_PRIMERS
 from gateway.exchange.pipes import SILENCE_SECONDS
-from gateway.exchange.reexecutions import Reexecution
-from gateway.exchange.reopens import make_reopen
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import come_back
-from gateway.exchange.watches import Watch
+from gateway.exchange.takeovers import take_over
 from gateway.policy.leads import Lead
-from gateway.policy.streams import NOBODY, Facts, LogAway, Owner, Reading, Refusal, State, Takeover
+from gateway.policy.streams import NOBODY, LogAway, Owner, Reading, State
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol.cursors import Cursor, EventId, StreamName, encode_event_id
 from gateway.protocol.errors import encode_error
 from gateway.protocol.events import COMMENT, PRIMER, message_event, with_id
 from gateway.protocol.outcomes import Failed, Outcome, Rejected
-from gateway.protocol.streams import StreamReader
 
 LOOK_SECONDS: Final = 5.0
 """How often a follower reads the log though nobody woke it."""
@@ -214,7 +211,8 @@ class Follower:
             await self._take_over(reading.epoch)
 
     async def _take_over(self, epoch: int) -> None:
-        await take_over(self._exchange.gateway, self._log, self._stream, epoch, self._exchange.record.request_id)
+        exchange = self._exchange
+        await take_over(exchange.gateway, self._log, self._stream, epoch, exchange.session, exchange.record.request_id)
 
     async def _keep(self) -> None:
         """A stream that is followed is not forgotten, though nobody may pump it."""
@@ -239,61 +237,3 @@ class Follower:
             request_id = msgspec.json.decode(reading.facts.request_id, type=int | str)
             await exchange.client.write(message_event(encode_error(loss, record.request_id, request_id)))
         await exchange.client.end()
-
-
-async def take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch: int, exchange_id: str) -> None:
-    """Makes the stream this worker's and goes on with it, unless another was first; also when its follower leaves meanwhile."""
-    if gateway.pumps.reserve(stream):  # else another follower of ours is at it, or has done it
-        await gateway.pumps.finish(_take_over(gateway, log, stream, epoch, exchange_id))
-
-
-async def _take_over(gateway: Gateway, log: EventLog, stream: StreamName, epoch: int, exchange_id: str) -> None:
-    assert gateway.owners is not None
-    taken: Takeover | Refusal = Refusal.FENCED
-    try:
-        with contextlib.suppress(LogAway):
-            taken = await log.take_over(stream, epoch, gateway.owners.me)
-    finally:
-        if not isinstance(taken, Takeover):
-            gateway.pumps.forget(stream)
-    if isinstance(taken, Takeover):
-        if await is_ended(gateway, taken.facts):
-            with contextlib.suppress(LogAway):
-                await log.finish(taken.hold)
-            gateway.pumps.forget(stream)
-        else:
-            go_on(gateway, log, taken, exchange_id)
-
-
-async def is_ended(gateway: Gateway, facts: Facts) -> bool:
-    """Whether the client has cancelled the call, or ended its session: then nobody waits for more."""
-    if gateway.marks is None:
-        return False
-    try:
-        return await gateway.marks.is_ended(facts.session, facts.request_id or None)
-    except LogAway:
-        return False
-
-
-def go_on(gateway: Gateway, log: EventLog, taken: Takeover, exchange_id: str) -> None:
-    """Pumps what is left of a stream that has become ours: the backend is asked to resume it."""
-    stream, facts = taken.hold.stream, taken.facts
-    awaited = [msgspec.json.decode(facts.request_id, type=int | str)] if facts.request_id else []
-    reader = StreamReader(gateway.site.limits.event_bytes, awaited)
-    reader.on_change = gateway.caches.noting(facts.backend)
-    reader.cursor, reader.is_resumable = taken.upstream_cursor, bool(taken.upstream_cursor)
-    journal = Journal(log, taken.hold, taken.head.seq + 1)
-    gateway.telemetry.stream_turned(StreamTurn.TAKEN_OVER)
-    pump = DurablePump(
-        gateway.telemetry,
-        log,
-        journal,
-        reader,
-        None,
-        make_reopen(gateway, facts, exchange_id),
-        exchange_id,
-    )
-    pump.hand_over.detach()  # its client follows from the log
-    pump.end_when(Watch(log.wake, facts.session, lambda: is_ended(gateway, facts)))
-    pump.may_run_again(Reexecution(gateway, log, facts, exchange_id))
-    gateway.pumps.start(pump, ends_with_client=False, stream=stream)

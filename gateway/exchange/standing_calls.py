@@ -9,7 +9,7 @@ from gateway.exchange.calls import Call, open_call
 from gateway.exchange.exchanges import Gateway
 from gateway.exchange.healings import digest_upstream, heal
 from gateway.exchange.reopens import find_endpoint, session_headers
-from gateway.exchange.resumes import is_ended
+from gateway.exchange.watches import is_ended
 from gateway.policy.backends import Backend, Timeouts
 from gateway.policy.streams import Facts
 from gateway.protocol import headers as h

@@ -19,12 +19,11 @@ from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
 from gateway.exchange.pipes import SILENCE_SECONDS, check, pipe
 from gateway.exchange.pumps import Pump, follow
 from gateway.exchange.recalls import note_streamed
-from gateway.exchange.reexecutions import Reexecution, request_to_keep
+from gateway.exchange.reexecutions import Reexecution, find_token_session, request_to_keep
 from gateway.exchange.reopens import make_reopen
-from gateway.exchange.resumes import is_ended
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing import come_back, listen_ended
-from gateway.exchange.watches import Watch
+from gateway.exchange.watches import Watch, is_ended
 from gateway.policy.backends import Backend
 from gateway.policy.streams import Facts, Hold
 from gateway.ports import Answer, StreamTurn
@@ -263,7 +262,7 @@ async def begin_durable(
     )
     pump.end_when(Watch(log.wake, facts.session, lambda: is_ended(gateway, facts)))
     if request:
-        pump.may_run_again(Reexecution(gateway, log, facts, request_id))
+        pump.may_run_again(Reexecution(gateway, log, facts, find_token_session(exchange), request_id))
     if given:
         pump.hand_over.offer(given)
     return pump

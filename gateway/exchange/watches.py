@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from gateway.policy.streams import SessionDigest
+from gateway.exchange.exchanges import Gateway
+from gateway.policy.streams import Facts, LogAway, SessionDigest
 
 Wake = Callable[[SessionDigest, Callable[[], None]], Callable[[], None]]
 
@@ -33,3 +34,13 @@ class Watch:
         if await self.is_ended() and not self.has_ended:
             self.has_ended = True
             task.cancel()
+
+
+async def is_ended(gateway: Gateway, facts: Facts) -> bool:
+    """Whether the client has cancelled the call, or ended its session: then nobody waits for more."""
+    if gateway.marks is None:
+        return False
+    try:
+        return await gateway.marks.is_ended(facts.session, facts.request_id or None)
+    except LogAway:
+        return False

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from gateway.exchange import reexecutions
+from gateway.exchange.healers import Healer
 from gateway.exchange.owners import Owners
 from gateway.exchange.sessions import digest_session
 from gateway.flow import serve
@@ -14,10 +16,11 @@ from gateway.policy.streams import Bounds, Facts, Hold, Owner
 from gateway.ports import StreamTurn
 from gateway.protocol.cursors import StreamName
 from gateway.protocol.outcomes import Failed, Outcome
+from gateway.state.healings import MemoryHealings
 from gateway.state.memory_logs import MemoryLog
 from gateway.state.memory_marks import MemoryHeartbeats, MemoryMarks
 from gateway.state.wakes import Bells
-from tests.fakes import ECHO, NOW, TRACE, FakeAnswer, FakeClient, Sent, World, site_of
+from tests.fakes import BOUND_SECONDS, ECHO, NOW, TRACE, FakeAnswer, FakeClient, Sent, World, site_of
 from tests.flow.scenes import (
     JSON,
     PRIMER,
@@ -26,6 +29,7 @@ from tests.flow.scenes import (
     event_error,
     json_answer,
     legacy_post,
+    let_others_run,
     request,
     run,
     running,
@@ -38,6 +42,7 @@ NAME: Final = StreamName("CvdlGRbNQ92ESOshHIAxnA")
 ME: Final = Owner("me")
 DEAD: Final = Owner("dead")
 AGAIN: Final = f"gateway-{TRACE}"
+UNREACHABLE: Final = Failed(Outcome.UNREACHABLE, "refused")
 BROKEN: Final = Failed(Outcome.BROKEN, "the connection broke")
 TRUSTED: Final = msgspec.structs.replace(ECHO, reexecute="read_only")
 CALL: Final = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"find","_meta":{"progressToken":"t"}}}'
@@ -178,14 +183,98 @@ async def test_what_a_second_run_says_of_another_request_is_nonsense(log: Memory
 
 @proves("AGAIN-1")
 async def test_a_call_of_a_backend_without_sessions_is_run_where_one_can_be_reached(log: MemoryLog) -> None:
-    unreachable = Failed(Outcome.UNREACHABLE, "refused")
-    answers = (unreachable, tools(), accepted(), sse_answer(result(AGAIN)))
+    answers = (UNREACHABLE, tools(), accepted(), sse_answer(result(AGAIN)))
     world = stage(log).will_answer(*answers)
     token = token_of(world, address="", upstream_id="")
     await leave_behind(log, token, endpoint="", upstream_session="")
     client = await run(world, resume(token, 1))
     assert client.body == numbered(1, EMPTY) + numbered(2, result(7), 2)
     assert [sent.address for sent in world.upstream.sent] == [A, B, B, B]
+
+
+async def test_a_backend_that_restarts_is_given_a_while(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reexecutions, "WAITS_SECONDS", (0.0, 0.0, 0.0))
+    world = stage(log).will_answer(UNREACHABLE, BROKEN, tools(), accepted(), sse_answer(result(AGAIN)))
+    token = token_of(world)
+    await leave_behind(log, token)
+    assert result(7) in (await run(world, resume(token, 1))).body
+
+
+@proves("AGAIN-3")
+async def test_a_backend_that_stays_away_runs_nothing(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reexecutions, "WAITS_SECONDS", (0.0, 0.0, 0.0))
+    world = stage(log).will_answer(UNREACHABLE, UNREACHABLE, UNREACHABLE)
+    token = token_of(world)
+    await leave_behind(log, token)
+    await expect_loss(world, await run(world, resume(token, 1)), asked=3)
+
+
+# ---- where the backend forgot the session
+
+PARAMS: Final = b'{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"claude","version":"1"}}'
+
+
+def heal(world: World) -> World:
+    """A worker that can heal."""
+    world.gateway.marks = MemoryMarks(Bounds(), lambda: NOW, Bells())
+    world.gateway.healer = Healer(MemoryHealings())
+    return world
+
+
+def initialized() -> FakeAnswer:
+    body = message(id="gateway-heal", result={"protocolVersion": "2025-11-25", "capabilities": {}})
+    return json_answer(body, (b"mcp-session-id", b"up-8"))
+
+
+@proves("AGAIN-1")
+async def test_a_call_whose_session_is_forgotten_is_run_on_the_one_that_stands_in_for_it(log: MemoryLog) -> None:
+    answers = (FakeAnswer(404, []), initialized(), accepted(), tools(), sse_answer(result(AGAIN)))
+    world = heal(stage(log)).will_answer(*answers)
+    token = token_of(world, params=PARAMS)
+    await leave_behind(log, token)
+    client = await run(world, resume(token, 1))
+    assert client.body == numbered(1, EMPTY) + numbered(2, result(7), 2)
+    methods = [said(sent)["method"] for sent in world.upstream.sent]
+    assert methods == ["tools/list", "initialize", "notifications/initialized", "tools/list", "tools/call"]
+    assert [sent.header(b"mcp-session-id") for sent in world.upstream.sent] == [
+        b"up-7",
+        None,
+        b"up-8",
+        b"up-8",
+        b"up-8",
+    ]
+    assert world.telemetry.healed == ["echo"]
+
+
+@proves("AGAIN-3")
+async def test_a_session_that_must_not_be_healed_is_not_and_nothing_is_run(log: MemoryLog) -> None:
+    world = heal(stage(log, msgspec.structs.replace(TRUSTED, heal=False))).will_answer(FakeAnswer(404, []))
+    token = token_of(world, params=PARAMS)
+    await leave_behind(log, token)
+    await expect_loss(world, await run(world, resume(token, 1)), asked=1)
+
+
+@proves("AGAIN-4")
+async def test_a_second_run_that_is_waited_for_ends_with_its_worker(log: MemoryLog) -> None:
+    world = stage(log).will_answer(tools(), accepted(), sse_answer(result(AGAIN)))
+    token = token_of(world)
+    await leave_behind(log, token)
+    client, send = FakeClient(), world.upstream.send
+
+    async def send_in_vain(*args: Any) -> FakeAnswer:
+        if b"tools/call" in args[4]:
+            world.upstream.pending = asyncio.Event()
+            world.upstream.called.clear()
+        return await send(*args)
+
+    world.upstream.send = send_in_vain  # type: ignore[method-assign]
+    async with running(world, resume(token, 1), client), asyncio.timeout(BOUND_SECONDS):
+        while world.upstream.pending is None or not world.upstream.called.is_set():  # noqa: ASYNC110  # in memory, a turn of the loop is all
+            await asyncio.sleep(0)
+        client.leave()
+        await world.pumps.close()
+        await let_others_run()
+    assert world.upstream.cancelled == 1
 
 
 async def test_the_tool_is_looked_for_on_every_page(log: MemoryLog) -> None:
@@ -228,8 +317,8 @@ async def test_a_tool_that_may_change_something_is_not_run_again_nor_cancelled(l
 
 
 @proves("AGAIN-3")
-@pytest.mark.parametrize("answer", [FakeAnswer(404, []), Failed(Outcome.UNREACHABLE, "refused"), json_answer(b"what?")])
-async def test_where_nobody_says_that_it_is_read_only_it_isn_t(log: MemoryLog, answer: FakeAnswer | Failed) -> None:
+@pytest.mark.parametrize("answer", [FakeAnswer(404, []), FakeAnswer(500, []), json_answer(b"what?")])
+async def test_where_nobody_says_that_it_is_read_only_it_isn_t(log: MemoryLog, answer: FakeAnswer) -> None:
     world = stage(log).will_answer(answer)
     token = token_of(world)
     await leave_behind(log, token)
