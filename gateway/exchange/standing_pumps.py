@@ -195,6 +195,7 @@ class StandingPump:
 
     def _begin_reading(self, cursor: bytes) -> StreamReader:
         reader = StreamReader(self._gateway.site.limits.event_bytes, (), is_open_ended=True)
+        reader.on_change = self._gateway.caches.noting(self._facts.backend)
         reader.cursor = cursor
         return reader
 

@@ -14,7 +14,19 @@ from gateway.ports import Headers
 from gateway.protocol.changes import Change
 from gateway.protocol.outcomes import Failed, Outcome
 from tests.fakes import BOUND_SECONDS, ECHO, NOW, TRACE, FakeAnswer, FakeClient, World, site_of
-from tests.flow.scenes import META, json_answer, let_others_run, modern_body, modern_post, run, running, sse_answer
+from tests.flow.scenes import (
+    META,
+    json_answer,
+    let_others_run,
+    modern_body,
+    modern_post,
+    request,
+    run,
+    running,
+    session_headers,
+    sse_answer,
+    token_of,
+)
 from tests.requirements import proves
 
 LIST = b"tools/list"
@@ -357,6 +369,21 @@ async def test_a_change_that_is_told_on_a_stream_drops_what_is_kept(method: str)
     await ask(world)
     await run(world, modern_post(method=method.encode()), modern_body(method))
     assert len(world.caches) == 0
+
+
+@proves("CACHE-6")
+async def test_a_change_that_is_told_to_a_legacy_session_drops_what_is_kept() -> None:
+    stream = sse_answer(live=True)
+    world = World().will_answer(listed(), stream)
+    await ask(world)
+    listening = request("GET", *session_headers(token_of(world)))
+    client = FakeClient()
+    async with running(world, listening, client):
+        await client.until(lambda: client.started)
+        stream.push(b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n')
+        await client.until(lambda: client.writes)
+        assert len(world.caches) == 0
+        stream.push(b"")
 
 
 @proves("CACHE-6")
