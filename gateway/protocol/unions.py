@@ -91,6 +91,10 @@ def merge_initialize(
 ) -> bytes:
     """The `result` of `initialize` for all of them, at the version that the client is to speak."""
     content = {"protocolVersion": version, **_introduce(told), "serverInfo": server}
+    capabilities = content["capabilities"]
+    if isinstance(tasks := capabilities.get("tasks"), dict):
+        # `tasks/list` isn't merged: a task is found by its id, which says whose it is
+        capabilities["tasks"] = {key: value for key, value in tasks.items() if key != "list"}
     return encode_result(content, Era.LEGACY, left_out=left_out)
 
 

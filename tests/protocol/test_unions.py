@@ -166,3 +166,9 @@ def test_instructions_stand_under_their_backends_names() -> None:
 )
 def test_versions_are_those_that_all_speak_else_those_that_any_does(each: list[list[str]], versions: list[str]) -> None:
     assert merge_versions(each) == versions
+
+
+def test_that_tasks_can_be_listed_is_not_said_for_all() -> None:
+    told = Introduction({"tasks": {"list": {}, "cancel": {}}}, "", ("2025-11-25",))
+    result = json.loads(merge_initialize({"a": told}, "2025-11-25", ServerInfo("gateway", "1")))
+    assert result["capabilities"] == {"tasks": {"cancel": {}}}
