@@ -155,7 +155,7 @@ class DurablePump:
                 self._call.end(outcome)
                 if not self.reader.awaited:
                     break
-                if outcome is Outcome.OK and self.reader.retry_seconds is not None:
+                if outcome is Outcome.OK and self.reader.retry_seconds is not None and self._journal.head.seq:
                     self.hand_over.close()  # the backend wants to be polled: its client is let go, too, and polls us
             self._call = await self._go_on()
             self.reader.reconnect()

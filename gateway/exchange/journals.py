@@ -48,7 +48,7 @@ class Journal:
 
     @property
     def head(self) -> Cursor:
-        """The last event that was written, by us: there must be one."""
+        """The last event that was written, by us; its number is 0 where there is none yet."""
         return Cursor(self._next_seq - 1, self._hold.epoch)
 
     @property

@@ -75,6 +75,11 @@ class Crashes(RuleBasedStateMachine):
 
     @precondition(has_calls)
     @rule(number=calls)
+    def rest(self, number: int) -> None:
+        self.all("rest", number)
+
+    @precondition(has_calls)
+    @rule(number=calls)
     def dawdle(self, number: int) -> None:
         self.all("dawdle", number)
 
@@ -166,6 +171,13 @@ def test_a_burst_that_comes_before_a_client_has_its_first_event_leaves_it_an_id_
         fleet.call(0, version="2025-06-18")
         fleet.cut_upstream(0)
         fleet.step(0, times=3, size=LARGE)
+
+
+@proves("DUR-4")
+def test_a_client_that_has_no_id_yet_is_not_let_go_to_poll() -> None:
+    with simulated(1) as fleet:
+        fleet.call(0, version="2025-06-18")
+        fleet.rest(0)
 
 
 @proves("MARK-9")

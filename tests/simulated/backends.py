@@ -54,6 +54,13 @@ class Job:
             pipe.push(Failed(Outcome.BROKEN, "the connection broke"))
         self.pipes.clear()
 
+    def rest(self) -> None:
+        """Every connection ends: it wants to be asked again, in a while (2025-11-25, "Sending Messages" 6)."""
+        for pipe in self.pipes:
+            pipe.push(b"retry: 50\n\n")
+            pipe.push(b"")
+        self.pipes.clear()
+
     def give_up(self) -> None:
         """Every connection ends, without a response, and there won't be another."""
         self.keeps = False

@@ -112,6 +112,13 @@ class Fleet:
         caller.job.cut()
         self.loop.settle()
 
+    def rest(self, number: int) -> None:
+        """The backend closes the stream, and wants to be asked for more in a while; one that can't be asked breaks off."""
+        caller = self.caller(number)
+        caller.hazards.add("cut upstream")
+        caller.job.rest()
+        self.loop.settle()
+
     def dawdle(self, number: int) -> None:
         """The client doesn't read, until `end`, or until its connection is cut."""
         wire = self.caller(number).wire
