@@ -109,8 +109,8 @@ def _compile(globs: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def max_prefix_length(name_limit: int) -> int:
-    """A longer prefix would leave no room for the digest of a shortened name."""
-    return name_limit - len(SEPARATOR) - 1 - _DIGEST_CHARACTERS
+    """Behind a longer prefix the digest of a shortened name would have no separator before it."""
+    return name_limit - len(SEPARATOR) - _DIGEST_CHARACTERS
 
 
 def expose(aggregate: Aggregate, member: Member, name: str) -> str:

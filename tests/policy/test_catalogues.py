@@ -128,6 +128,10 @@ def test_whatever_is_shown_is_found_again_and_nothing_is_lost(kind: Kind, lists:
         ("x://whole", ECHO),
         ("x://whole/", None),
         ("search?q=a", ECHO),
+        ("p--q--r", ECHO),
+        ("p--q", None),
+        ("abc-cba", ECHO),
+        ("abcba", None),  # what is before the expression can't be what is behind it
         ("other", None),
         ("", None),
     ],
@@ -135,7 +139,7 @@ def test_whatever_is_shown_is_found_again_and_nothing_is_lost(kind: Kind, lists:
 def test_a_resource_that_nobody_lists_is_the_one_whose_template_makes_it(uri: str, owner: Member | None) -> None:
     catalogue = merged(
         Kind.TEMPLATE,
-        echo=["x://whole", "search{?q}", "both://{x}"],
+        echo=["x://whole", "search{?q}", "both://{x}", "p{a}--{b}--{c}", "abc{x}cba"],
         math=["file:///{path}", "both://{x}"],
         docs=["file:///logs/{+path}", "db://t/{table}/r/{row}"],
     )

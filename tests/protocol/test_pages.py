@@ -47,6 +47,7 @@ def walk(entries: list[Entry]) -> list[list[Entry]]:
         (3, 2_000_000, [1, 1, 1]),
         (3, 1024 * 1024 - 1, [1, 1, 1]),
         (4, 512 * 1024 - 1, [2, 2]),
+        (4, 512 * 1024, [1, 1, 1, 1]),  # with the commas they are more
     ],
 )
 def test_a_page_has_a_thousand_items_or_a_megabyte_at_most_and_always_one(

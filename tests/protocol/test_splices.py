@@ -39,6 +39,7 @@ def test_a_value_is_found_where_it_stands(body: bytes, path: tuple[str, ...], fo
         (b'{"a":1,"a":12}', ("a",)),
         (b'{"a":12,"a":1}', ("a",)),
         (b'{"a":1,"\\u0061":1}', ("a",)),
+        (b'{"a":"", "a":"}}}}}}}}}}}}"}', ("a",)),  # as long as from the first value to a brace in the second
         (b'{"a":1,"b":2,"b":2}', ("a",)),
         (b'{ "a":1,"b":2,"a":1}', ("a",)),
         (b'{"a":1,"A":2}', ("a",)),

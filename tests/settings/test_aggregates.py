@@ -104,9 +104,9 @@ MISTAKES = {
     "an empty prefix": ("all: {backends: [{name: echo, prefix: ''}]}", "all.backends[0].prefix", "must be letters, digits"),
     "a number as prefix": ("all: {backends: [{name: echo, prefix: 7}]}", "all.backends[0].prefix", "must be text"),
     "a prefix too long": (
-        "all: {name_limit: 24, backends: [{name: echo, prefix: fourteen-chars}, {name: math, prefix: thirteen-char}]}",
+        "all: {name_limit: 24, backends: [{name: echo, prefix: fifteen-letters}, {name: math, prefix: fourteen-chars}]}",
         "all.backends[0].prefix",
-        "is too long, with `name_limit: 24` it can have 13 characters",
+        "is too long, with `name_limit: 24` it can have 14 characters",
     ),
     "another's prefix": (
         "all: {backends: [echo, {name: math, prefix: echo}]}", "all.backends[1].prefix", "is that of 'echo' already",
@@ -147,6 +147,11 @@ def test_a_mistake_is_told_with_line_key_and_mend(tmp_path: Path, told: str, key
     assert any(message in said for _, said in messages), found
 
 
+def test_a_backend_that_stands_twice_is_told_once(tmp_path: Path) -> None:
+    (found,) = mistakes(tmp_path, f"{ECHO_AND_MATH}aggregates: {{all: {{backends: [echo, math, echo]}}}}\n")
+    assert (found.key, found.column) == ("aggregates.all.backends[2]", 43)
+
+
 @pytest.mark.parametrize("name", ["a.b", "a__b", "a_", "a-._b"])
 def test_a_name_that_can_not_be_a_prefix_is_told_with_the_mend(tmp_path: Path, name: str) -> None:
     for told, key in (("{}", ""), (f"{{backends: [{name}]}}", "[0].prefix")):
@@ -157,10 +162,10 @@ def test_a_name_that_can_not_be_a_prefix_is_told_with_the_mend(tmp_path: Path, n
 
 
 def test_the_longest_prefix_leaves_room_for_a_digest(tmp_path: Path) -> None:
-    name = "n" * 37
+    name = "n" * 38
     assert aggregate(tmp_path, "{}", backends(name)).members[0].prefix == name
-    (found,) = mistakes(tmp_path, f"{backends('n' * 38)}aggregates: {{all: {{}}}}\n")
-    assert "with `name_limit: 48` it can have 37 characters: give it a shorter `prefix:`" in found.message
+    (found,) = mistakes(tmp_path, f"{backends('n' * 39)}aggregates: {{all: {{}}}}\n")
+    assert "with `name_limit: 48` it can have 38 characters: give it a shorter `prefix:`" in found.message
 
 
 MIXED = backends("echo", old="legacy", older="legacy", new="modern")
