@@ -4,7 +4,8 @@ what would last for ever is ended in good order, and the process ends with 0. A 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ import pytest
 
 from tests.fleet.figures import wait_until
 from tests.fleet.fleet import Fleet, Replica, fetch, running_fleet
+from tests.fleet.nginx import running_nginx
 from tests.fleet.processes import END_SECONDS, START_SECONDS, serving
 from tests.fleet.requests import legacy, legacy_headers, modern, open_http, open_session, read_events
 from tests.fleet.scripted import Call, Scripted, scripted
@@ -280,27 +282,30 @@ async def test_a_client_that_reads_nothing_does_not_hold_the_end_up(stage: Stage
 
 # ---- one replica after the other
 
-ROUNDS = 2
 CALLERS = 8
 
 
 @proves("DRAIN-5")
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_a_rolling_restart_loses_no_call(table: list[str], workers: int) -> None:
-    """The balancer asks nobody whether they are ready: it skips who refuses a connection, as nginx does by default."""
-    with serving("backends.echo") as echo:
+async def test_a_rolling_restart_loses_no_call(table: list[str], tmp_path: Path, workers: int) -> None:
+    """nginx asks nobody whether they are ready: it goes on with another replica where one refuses a connection."""
+    with ExitStack() as cleanup:
+        echo = cleanup.enter_context(serving("backends.echo"))
         config = f"backends: {{echo: {{endpoints: ['{echo}']}}}}"
-        with running_fleet(config, 2, workers=workers, env={"MCPGW_DRAIN__DELAY": "100ms"}) as fleet:
-            async with open_http() as http, asyncio.TaskGroup() as tasks:
-                load = Load(http, f"{fleet.url}/echo/mcp")
-                callers = [tasks.create_task(load.run()) for _ in range(CALLERS)]
-                for number in [*range(len(fleet.replicas))] * ROUNDS:
-                    assert await asyncio.to_thread(fleet.terminate, number) == 0, fleet.describe()
-                    await asyncio.to_thread(fleet.restart, number)
-                    await load.wait_for(CALLERS)
-                load.is_over = True
-                await asyncio.gather(*callers)
-    what = f"SIGTERM for each replica, twice, {workers} workers"
+        env = {"MCPGW_DRAIN__DELAY": "100ms"}
+        fleet = cleanup.enter_context(running_fleet(config, workers=workers, env=env))
+        nginx = cleanup.enter_context(running_nginx(tmp_path, [replica.port for replica in fleet.replicas]))
+        async with open_http() as http, asyncio.TaskGroup() as tasks:
+            load = Load(http, f"{nginx}/echo/mcp")
+            callers = [tasks.create_task(load.run()) for _ in range(CALLERS)]
+            for number in range(len(fleet.replicas)):
+                assert await asyncio.to_thread(fleet.terminate, number) == 0, fleet.describe()
+                await asyncio.to_thread(fleet.restart, number)
+                await load.wait_for(CALLERS)
+            load.is_over = True
+            await asyncio.gather(*callers)
+    what = f"SIGTERM for each replica, {workers} workers, behind nginx"
     table.append(f"{what}: {load.calls} short calls begun meanwhile: {len(load.lost)} lost")
     assert load.lost == []
 
