@@ -7,13 +7,14 @@ yet. Or that never was: anybody with a session can make an event id up.
 import math
 from typing import Final
 
-LEAD_SECONDS: Final = 10.0
+LEAD_SECONDS: Final = 20.0
 """From when the log was read again. A pump tries once a second to write what waits, and asks a Redis that was away once a second
-whether it is back; one that can't reach it for much longer loses its stream to another worker, and with it these events."""
+whether it is back. One that can't reach it, or is stopped, for so long has lost its stream to another worker (two heartbeats' TTL
+and a look, 14 s unless configured otherwise), and with it these events."""
 
-SETTLE_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 5.0
 """From when the log has grown. A pump writes all that waits in one append, so what isn't there then was never sent; only an
-append that timed out and was done all the same may have come before that one."""
+append that timed out and was done all the same may have come before that one, by the two seconds that the pump may take."""
 
 
 class Lead:

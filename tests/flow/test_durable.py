@@ -242,7 +242,7 @@ async def test_an_event_that_was_made_up_is_soon_told_to_be_lost() -> None:
         await log.append(hold, 3, [STEP])
         await let_others_run()
         assert client.body == numbered(9, EMPTY)
-        now[0] += 2.0
+        now[0] += 5.0
         await log.append(hold, 4, [STEP])
         await client.until(lambda: client.has_ended)
     assert event_error(client.body.split(b"\n\n", 1)[1])[::2] == (1, "events of this call were lost: call again")
