@@ -73,7 +73,7 @@ class MemberShape(Shape):
 
 
 class GlobsShape(Shape):
-    """Patterns (`*`, `?`, `[a-z]`) over `{backend}__{name}`, of resources `{backend}__{URI}`. A list alone is for all three."""
+    """Patterns (`*`, `?`, `[a-z]`) over `{backend}__{name}`, of resources `{backend}__{URI}`, as spelt. A list is for all three."""
 
     tools: Texts | None = Field(default=None, description="Of tools.", examples=[["echo__*"]])
     prompts: Texts | None = Field(default=None, description="Of prompts.", examples=[["*"]])
