@@ -253,7 +253,8 @@ class Pumps:
         Again and again: one whose events wait for Redis, or that has no upstream cursor yet, may be able to later.
         """
         for task, pump in filter(None, list(self._durable.values())):
-            if self.are_releasable and pump.can_be_released:
+            would_last = not isinstance(pump, OfCall)  # for ever: its client opens it again, wherever that is
+            if would_last or (self.are_releasable and pump.can_be_released):
                 self._give_up(task)
 
     def give_up(self) -> None:

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from gateway.exchange.pumps import Pumps
+from gateway.exchange.standing import Standing
 from gateway.policy.streams import NOBODY, Appended, State
 from gateway.ports import Inbound
 from gateway.protocol.cursors import START
@@ -160,6 +162,35 @@ async def test_a_stream_in_this_processs_own_memory_is_not_released_since_nobody
         answer.push(FINAL)
         answer.push(b"")
     assert b'"result":{}' in client.body
+
+
+@proves("DRAIN-2")
+async def test_a_standing_stream_is_not_waited_for_wherever_it_is_kept() -> None:
+    """There is no end that it could come to."""
+    pumps = Pumps(standing := Standing(), are_releasable=False)
+    pump = Forever()
+    pumps.start(pump, ends_with_client=False, stream=NAME)
+    await let_others_run()
+    standing.drain()
+    pumps.release()
+    await asyncio.wait_for(pump.has_ended.wait(), BOUND_SECONDS)
+    await let_others_run()
+    assert (pumps.is_busy, standing.lost) == (False, 0)
+
+
+class Forever:
+    """The pump of a standing stream."""
+
+    can_be_released = True
+
+    def __init__(self) -> None:
+        self.has_ended = asyncio.Event()
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def close(self) -> None:
+        self.has_ended.set()
 
 
 @proves("DRAIN-3")
