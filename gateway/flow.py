@@ -34,9 +34,6 @@ from gateway.protocol.outcomes import Denied, Ended, Failed, Outcome, Rejected
 from gateway.protocol.sessions import PURPOSE, Session, parse_session
 from gateway.protocol.versions import MODERN_VERSIONS, Era
 
-ANONYMOUS: Final = ""
-"""The principal where nobody is asked who they are (`auth: none`)."""
-
 
 async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
     """Answers one request to a mount. Never raises but when cancelled, which is how a client's leaving is told."""
@@ -63,7 +60,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         else:
             backend = place
         endpoint = route(exchange, backend, intent)
-        if record.method in SHARED_METHODS and await relay_shared(exchange, backend, intent, body, ANONYMOUS):
+        if record.method in SHARED_METHODS and await relay_shared(exchange, backend, intent, body):
             return
         await forward_and_relay(exchange, backend, endpoint, intent, body)
     except Ended as ended:
@@ -161,7 +158,7 @@ def authorize(exchange: Exchange, place: Backend | Aggregate, intent: Intent) ->
     exchange.record.session = intent.token[:8]  # of the nonce: it finds the session's lines, and opens nothing
     plain = exchange.gateway.seals.open(intent.token, PURPOSE)
     session = None if plain is None else parse_session(plain)
-    if session is None or session.mount != place.mount or session.principal != ANONYMOUS:
+    if session is None or session.mount != place.mount or session.principal != exchange.principal:
         raise unknown_session()  # one answer for all three: which of them it was is nobody's business
     exchange.session = session
     exchange.record.client_name = session.client_name
@@ -224,7 +221,7 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
         is_stream = answer.status == 200 and h.media_type(answer.headers) == h.SSE
         match intent:
             case Send(era=Era.LEGACY, opens_era=True):
-                await relay_initialize(exchange, backend, call, body, awaited, ANONYMOUS)
+                await relay_initialize(exchange, backend, call, body, awaited)
             case Send(era=Era.MODERN) if is_stream:
                 await relay_pipe(exchange, intent, call, awaited)
             case Send() | Listen() | Resume() if is_stream:

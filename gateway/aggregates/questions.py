@@ -28,9 +28,6 @@ from gateway.protocol.versions import Era
 T = TypeVar("T")
 Fields = Mapping[str, msgspec.Raw]
 
-ANONYMOUS: Final = ""
-"""The principal where nobody is asked who they are (`auth: none`)."""
-
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -69,7 +66,7 @@ async def ask(exchange: Exchange, backend: Backend, method: str, params: Fields)
     said = normalize_request(_encode({"method": method, "params": params}))
     if said is None:
         return await fetch()
-    asker = asker_of(exchange, ANONYMOUS)
+    asker = asker_of(exchange)
     return (await exchange.gateway.caches.ask(backend, asker, method, said, fetch)).result
 
 

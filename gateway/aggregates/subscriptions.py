@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from gateway.aggregates.questions import ANONYMOUS
 from gateway.aggregates.targets import resolve
 from gateway.exchange.bells import Bell
 from gateway.exchange.exchanges import Exchange
@@ -68,7 +67,7 @@ class Watch:
     async def _join(self, bell: Bell) -> bool:
         exchange, gateway = self._exchange, self._exchange.gateway
         backend = exchange.site.backends[self._member.backend]
-        limit_bytes, asker = exchange.site.limits.event_bytes, asker_of(exchange, ANONYMOUS)
+        limit_bytes, asker = exchange.site.limits.event_bytes, asker_of(exchange)
         request_id = exchange.record.request_id
         self.listener = await gateway.hubs.join(
             backend, asker, self._version, self._wanted, request_id, limit_bytes, bell

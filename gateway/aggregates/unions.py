@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from gateway.aggregates.catalogues import load_listing
-from gateway.aggregates.questions import ANONYMOUS, ask, ask_all, find_endpoint, read_meta, read_result
+from gateway.aggregates.questions import ask, ask_all, find_endpoint, read_meta, read_result
 from gateway.exchange.attempts import forward
 from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, reply
@@ -88,7 +88,7 @@ async def begin_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body
         mount=aggregate.mount,
         address="",
         upstream_id="",
-        principal="",
+        principal=exchange.principal,
         version=max(part.version for part in parts),
         params=params if len(params) <= MAX_PARAMS_BYTES else b"",
         client_name=name_client(params),
@@ -137,7 +137,7 @@ async def recall(
     if said is None:
         return await make()
     whole = stand_in(aggregate.name, exchange.site.digest)
-    caches, asker = exchange.gateway.caches, asker_of(exchange, ANONYMOUS)
+    caches, asker = exchange.gateway.caches, asker_of(exchange)
     told = await caches.ask(whole, asker, intent.first.method, said, make)
     caches.depend(whole.name, (member.backend for member in aggregate.members))
     exchange.record.cache = told.outcome

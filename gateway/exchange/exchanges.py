@@ -76,6 +76,7 @@ class Exchange(msgspec.Struct):
     rpc_id: int | str | None = None  # of the JSON-RPC request, once it is known and there is but one
     session: Session | None = None
     token: str = ""  # the session's
+    principal: str = ""  # who calls: issuer and subject; empty where nobody is asked who they are (`auth: none`)
     view: View | None = None  # through which the client sees the backend; None: it called the backend's own mount
     body: bytes = b""  # of a request to an aggregate: what the gateway asks on its behalf says some of the same
     flight: Flight | None = None  # where the answer may be kept, or others wait for it

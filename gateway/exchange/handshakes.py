@@ -21,7 +21,7 @@ from gateway.protocol.streams import StreamReader
 
 
 async def relay_initialize(
-    exchange: Exchange, backend: Backend, call: Call, body: bytes, awaited: set[RequestId], principal: str
+    exchange: Exchange, backend: Backend, call: Call, body: bytes, awaited: set[RequestId]
 ) -> None:
     """The backend's answer, and with it a token that any replica can serve the session by."""
     answer = call.answer
@@ -33,7 +33,7 @@ async def relay_initialize(
         headers = h.relayable(answer.headers)
     headers += exchange.reply_headers
     if (version := negotiated_version(response)) is not None:
-        session = _session_of(backend, call, version, body, principal)
+        session = _session_of(exchange.principal, backend, call, version, body)
         token = exchange.gateway.seals.seal(encode_session(session), PURPOSE)
         exchange.record.session, exchange.record.client_name = token[:8], session.client_name
         headers.append((h.SESSION, token.encode("ascii")))
@@ -80,7 +80,7 @@ MAX_NAME_CHARACTERS: Final = 64
 """Of a client's name in the token. It is for the log alone."""
 
 
-def _session_of(backend: Backend, call: Call, version: str, body: bytes, principal: str) -> Session:
+def _session_of(principal: str, backend: Backend, call: Call, version: str, body: bytes) -> Session:
     upstream_id = (h.find_header(call.answer.headers, h.SESSION) or b"").decode("latin-1")
     params = read_params(body)
     return Session(

@@ -20,12 +20,12 @@ from gateway.protocol.streams import StreamReader
 from gateway.protocol.versions import Era
 
 
-def asker_of(exchange: Exchange, principal: str) -> Asker:
+def asker_of(exchange: Exchange) -> Asker:
     """In whose name, and with what of its own, the exchange's client asks."""
-    return Asker(principal, material_headers(exchange.inbound.headers))
+    return Asker(exchange.principal, material_headers(exchange.inbound.headers))
 
 
-async def relay_kept(exchange: Exchange, backend: Backend, intent: Intent, body: bytes, principal: str) -> bool:
+async def relay_kept(exchange: Exchange, backend: Backend, intent: Intent, body: bytes) -> bool:
     """Replies with what is kept, or with what another exchange is answered meanwhile. False: the backend is to be asked."""
     if not isinstance(intent, Send) or intent.era is not Era.MODERN or not intent.expects_answer:
         return False
@@ -34,7 +34,7 @@ async def relay_kept(exchange: Exchange, backend: Backend, intent: Intent, body:
     if params is None:
         _tell(exchange, backend, CacheOutcome.BYPASS)
         return False
-    asker = asker_of(exchange, principal)
+    asker = asker_of(exchange)
     key, shares = key_for(backend, asker, record.method, params), may_share(backend, asker)
     outcome = CacheOutcome.HIT
     found: Kept | Flight | None = caches.look(backend, key, shares=shares)

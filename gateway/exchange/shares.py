@@ -13,9 +13,9 @@ from gateway.protocol.subscriptions import LISTEN
 SHARED_METHODS: Final = CACHEABLE_METHODS | {LISTEN}
 
 
-async def relay_shared(exchange: Exchange, backend: Backend, intent: Intent, body: bytes, principal: str) -> bool:
+async def relay_shared(exchange: Exchange, backend: Backend, intent: Intent, body: bytes) -> bool:
     """Whether the client has been served without a request of its own to the backend. For methods of `SHARED_METHODS`."""
     if exchange.view is not None:  # what an aggregate's client sees of it isn't what others see
         return False
     relay = relay_listen if exchange.record.method == LISTEN else relay_kept
-    return await relay(exchange, backend, intent, body, principal)
+    return await relay(exchange, backend, intent, body)

@@ -19,7 +19,7 @@ from gateway.protocol.subscriptions import acknowledge, parse_listen
 from gateway.protocol.versions import Era
 
 
-async def relay_listen(exchange: Exchange, backend: Backend, intent: Intent, body: bytes, principal: str) -> bool:
+async def relay_listen(exchange: Exchange, backend: Backend, intent: Intent, body: bytes) -> bool:
     """Tells the client what it wants to know, until it leaves. False: the backend is to be asked, on a pipe."""
     if not isinstance(intent, Send) or intent.era is not Era.MODERN or exchange.rpc_id is None:
         return False
@@ -27,7 +27,7 @@ async def relay_listen(exchange: Exchange, backend: Backend, intent: Intent, bod
     if gateway.standing.is_draining or (wanted := parse_listen(body)) is None:
         return False
     limit_bytes = exchange.site.limits.event_bytes
-    asker = asker_of(exchange, principal)
+    asker = asker_of(exchange)
     listener = await gateway.hubs.join(backend, asker, intent.version, wanted, request_id, limit_bytes)
     if listener is None:
         return False
