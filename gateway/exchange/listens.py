@@ -111,7 +111,11 @@ async def _listen(
         try:
             standing = await listening.join(candidate, gone)
         except LogAway:
-            return await open_upstream(exchange, backend, endpoint, Listen(exchange.token))
+            call = await open_upstream(exchange, backend, endpoint, Listen(exchange.token))
+            if call.answer.status != 409:
+                return call
+            call.end(Outcome.BACKEND_REFUSED)  # a pump of ours has it, which can't be found now: wait till it can
+            standing = await listening.join_held(candidate, gone)
         if standing.stream == candidate:
             return await _begin(listening, candidate, backend, endpoint)
         if await listening.feed(standing.delivered):
@@ -138,13 +142,9 @@ async def _begin(listening: Listening, stream: StreamName, backend: Backend, end
     pump: StandingPump | None = None
     try:
         call = await open_upstream(exchange, backend, endpoint, Listen(exchange.token))
-        if call.answer.status != 200 or h.media_type(call.answer.headers) != h.SSE:
-            return call
-        check_head(call.answer, backend.name)
-        pump = await _open_pump(listening, hold, session, backend, call)
-        if pump is None:
-            gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)
-            return call
+        if call.answer.status == 200 and h.media_type(call.answer.headers) == h.SSE:
+            check_head(call.answer, backend.name)
+            pump = await _open_pump(listening, hold, session, backend, call)
     except BaseException:
         if call is not None:
             call.end(Outcome.CLIENT_LEFT)
@@ -154,6 +154,11 @@ async def _begin(listening: Listening, stream: StreamName, backend: Backend, end
             listening.standing = None
             gateway.pumps.forget(stream)
             turns.owe(listening.session, hold)
+    if pump is None:
+        if not await listening.end_if_started():
+            return call
+        call.end(Outcome.BACKEND_REFUSED)
+        return None
     gateway.pumps.start(pump, ends_with_client=False, stream=stream)
     headers = stream_headers(call.answer) + exchange.reply_headers + session_header(exchange, call.answer.headers)
     await listening.feed(pump.head, headers)
@@ -176,6 +181,7 @@ async def _open_pump(
     )
     opened = await open_journal(listening.log, hold, facts, [], b"")
     if opened is None:
+        exchange.gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)
         return None
     journal, given = opened
     head = journal.head if given else START

@@ -601,6 +601,25 @@ async def test_without_a_log_the_stream_is_relayed_as_it_comes(monkeypatch: pyte
 
 
 @proves("STAND-8")
+async def test_a_get_that_finds_neither_the_log_nor_the_backend_free_is_held_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.exchange.attempts.CONFLICT_WAITS_SECONDS", ())
+    monkeypatch.setattr("gateway.exchange.listeners.RETRY_SECONDS", 0.0)
+    async with replicas(2) as stage:
+        first, second = stage.worlds
+        first.will_answer(answer := sse_answer(say(1), live=True))
+        await stage.get(first).until_told(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(stage.room.marks, "join", Away())
+            second.will_answer(FakeAnswer(409, [], whole=True))
+            late = stage.get(second)
+            await late.until_listening()
+        answer.push(say(2))
+        await late.until(lambda: 2 in late.told)
+
+
+@proves("STAND-8")
 async def test_when_the_log_goes_away_the_client_is_served_on_and_then_nobody_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
