@@ -41,8 +41,8 @@ LIST_BYTES: Final = 4 * 1024 * 1024
 
 CANCEL_SECONDS: Final = 2.0
 
-WAITS_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Between attempts to reach a backend, which may be restarting."""
+WAITS_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0)
+"""Between attempts to reach a backend, which may be restarting: 28 s in all. Then the loss is told."""
 
 
 def request_to_keep(backend: Backend, intent: Intent, body: bytes) -> bytes:
@@ -122,14 +122,14 @@ class Reexecution:
 
     async def _find_waiting(self, tool: str) -> Endpoint | None:
         """The same, on the session that there is: a backend that restarts is given a while. Raises `_Forgotten` too."""
-        async with asyncio.timeout(LIST_SECONDS):
-            for wait_seconds in WAITS_SECONDS:
-                try:
+        for wait_seconds in WAITS_SECONDS:
+            try:
+                async with asyncio.timeout(LIST_SECONDS):
                     return await self._find(tool)
-                except Failed as failure:
-                    if failure.outcome not in (Outcome.UNREACHABLE, Outcome.BROKEN):
-                        raise
-                await asyncio.sleep(wait_seconds)
+            except Failed as failure:
+                if failure.outcome not in (Outcome.UNREACHABLE, Outcome.BROKEN):
+                    raise
+            await asyncio.sleep(wait_seconds)
         return None
 
     async def _find(self, tool: str) -> Endpoint | None:

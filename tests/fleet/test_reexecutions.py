@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -127,6 +128,31 @@ async def test_a_call_whose_second_run_is_lost_too_is_not_run_a_third_time(
     assert [(bool(report.result), "call again" in report.error) for report in reports] == [(False, True)] * CALLS
     assert [report.steps for report in reports] == [list(range(1, 1 + len(report.steps))) for report in reports]
     assert (await read_tally(fleet, http, "reads")).startswith(f"{2 * CALLS} begun")
+
+
+@proves("AGAIN-1", "AGAIN-2")
+async def test_calls_lost_with_their_backend_are_run_again_when_it_is_back(
+    own_redis: RedisServer, http: httpx2.AsyncClient, table: list[str]
+) -> None:
+    with ExitStack() as cleanup:
+        before = cleanup.enter_context(ExitStack())
+        reads = before.enter_context(serving("tests.fleet.tallies", "--read-only"))
+        config = f"redis: {own_redis.url}\nbackends:\n  reads: {{endpoints: ['{reads}'], reexecute: read_only}}\n"
+        fleet = cleanup.enter_context(running_fleet(config, 2))
+        callers = await make_callers(fleet, http, "reads")
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(caller.run(STEPS, STEP_MILLISECONDS)) for caller in callers]
+            for caller in callers:
+                await caller.begun.wait()
+            await asyncio.to_thread(before.close)
+            port = str(urlsplit(reads).port)
+            again = serving("tests.fleet.tallies", "--read-only", "--port", port)
+            await asyncio.to_thread(cleanup.enter_context, again)
+        reports = [call.result() for call in calls]
+        table.append(f"backend restarted, read-only: {CALLS} calls: {summarise(reports)}")
+        assert [faults for report in reports if (faults := report.faults(STEPS))] == []
+        assert await read_tally(fleet, http, "reads") == f"{CALLS} begun, 0 cancelled"
+        assert await sum_metric(fleet, TURNS, turn="run_again") == CALLS
 
 
 async def wait_for_runs(fleet: Fleet, wanted: int) -> None:
