@@ -114,7 +114,13 @@ def render_idle(rows: Sequence[Row]) -> str:
         if any(row is not None and row.watched_seconds for row in of.values()):
             lines.append(line([f"Redis memory per idle {stream}", *(_store_memory(row) for row in of.values())]))
             lines.append(line([f"Redis meanwhile, of {wanted:,}", *(_traffic(row) for row in of.values())]))
-    return "\n".join([line(["idle streams", *names]), rule(1 + len(names)), *lines]) if lines else ""
+    notes = [
+        f"{row.contender}, {row.wanted:,} idle, {row.era}, error: `{row.error.replace('`', chr(39))}`"
+        for row in idle
+        if row.error
+    ]
+    head = [line(["idle streams", *names]), rule(1 + len(names))]
+    return "\n".join([*head, *lines, *([""] if notes else []), *notes]) if lines else ""
 
 
 def _place(row: Idle) -> tuple[int, int]:
@@ -124,8 +130,10 @@ def _place(row: Idle) -> tuple[int, int]:
 def _memory(row: Idle | None) -> str:
     if row is None:
         return "–"
-    if row.errors or row.open < row.wanted:
+    if row.open < row.wanted:
         return f"**✗ {row.open:,} of {row.wanted:,} opened**"
+    if row.errors:
+        return f"**✗ {plural(row.errors, 'error')}**"
     lost = "" if row.delivered == row.open else f", **✗ {row.delivered:,} of {row.open:,} notified**"
     spread = f" ({plural(row.workers, 'worker')})" if row.workers > 1 else ""
     return f"{row.kb_per_stream:.1f} kB{spread}{lost}"

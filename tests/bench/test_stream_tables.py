@@ -1,6 +1,6 @@
 """The tables of streams: events, commands, latency, and what idle streams take."""
 
-from tests.bench.measurements import judge_log
+from tests.bench.measurements import judge_idle, judge_log
 from tests.bench.rows import Commands, Era, Events, Idle, Row
 from tests.bench.tables import render_report
 
@@ -110,6 +110,14 @@ def test_events_that_went_past_the_log_are_an_error() -> None:
     row.logged = 999
     judged = judge_log(row)
     assert (judged.errors, judged.error) == (1, "999 events are in the log, 1000 should be")
+
+
+def test_idle_streams_that_are_not_in_the_log_are_an_error() -> None:
+    row = _idle("gateway-redis", watched=10.0)
+    assert judge_idle(row, 1000) == row
+    report = render_report([judge_idle(row, 998)])
+    assert _line(report, "| memory per idle") == "| memory per idle GET stream, legacy, of 1,000 | **✗ 1 error** |"
+    assert "gateway-redis, 1,000 idle, legacy, error: `998 streams are in the log, 1000 should be`" in report
 
 
 def test_idle_streams_show_their_memory_and_what_was_lost() -> None:
