@@ -3,9 +3,10 @@ or are replaced under them. The backend serves one GET stream at a time, and ans
 
 import asyncio
 import json
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -16,9 +17,8 @@ from tests.fleet.figures import sum_metric, wait_for_metric, wait_until
 from tests.fleet.fleet import Fleet, Replica, running_fleet
 from tests.fleet.requests import legacy_headers, open_session
 from tests.fleet.resumable import Cut, opened, split_events
-from tests.fleet.scripted import WITHIN_SECONDS, Call, Scripted, scripted
-from tests.redis.fixtures import *  # noqa: F403  # fixtures are found by name
-from tests.redis.servers import RedisServer
+from tests.fleet.scripted import WITHIN_SECONDS, Call, Scripted
+from tests.redis.servers import RedisServer, make_server, running
 from tests.requirements import proves
 
 TURNS = "mcp_gateway_stream_turns_total"
@@ -29,9 +29,11 @@ NOTE = "notifications/message"
 class Stage:
     """A fleet, and a backend with one session, which says what it is told to say."""
 
-    def __init__(self, backend: Scripted) -> None:
+    def __init__(self, backend: Scripted, fleet: Fleet, http: httpx2.AsyncClient) -> None:
         self.backend = backend
-        self.fleet: Fleet
+        self.fleet = fleet
+        self.sessions: list[str] = []
+        self._http = http
         self.statuses: Counter[int] = Counter()  # of the backend's answers to GET
         self._said: list[dict[str, Any]] = []
         self._live: Call | None = None
@@ -40,6 +42,11 @@ class Stage:
     def url(self, replica: Replica | None = None) -> str:
         """Of that replica, or the balancer's."""
         return f"{self.fleet.url if replica is None else replica.url}/told/mcp"
+
+    async def open_session(self) -> str:
+        """A new one, which ends with the test."""
+        self.sessions.append(await open_session(self._http, self.url()))
+        return self.sessions[-1]
 
     @property
     def is_heard(self) -> bool:
@@ -92,13 +99,44 @@ class Stage:
         await call.left.wait()
 
 
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One of this module's own: its keys and its commands are counted."""
+    server = make_server(tmp_path_factory.mktemp("redis"))
+    with running(server):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where each test's backend listens, one after the other: the fleet's configuration names it once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def fleet(redis: RedisServer, port: int) -> Iterator[Fleet]:
+    with running_fleet(CONFIG.format(redis=redis.url, url=f"http://127.0.0.1:{port}/mcp")) as fleet:
+        yield fleet
+
+
 @pytest.fixture
-async def stage(own_redis: RedisServer) -> AsyncIterator[Stage]:
-    async with AsyncExitStack() as cleanup:
-        stage = Stage(await cleanup.enter_async_context(scripted()))
-        config = CONFIG.format(redis=own_redis.url, url=stage.backend.url)
-        stage.fleet = cleanup.enter_context(running_fleet(config))
+async def stage(fleet: Fleet, port: int, http: httpx2.AsyncClient) -> AsyncIterator[Stage]:
+    backend = Scripted()
+    backend.port = port
+    await backend.start()
+    stage = Stage(backend, fleet, http)
+    try:
         yield stage
+        for replica in fleet.replicas:
+            if not replica.child.running:
+                await asyncio.to_thread(replica.restart)
+        for session in stage.sessions:
+            await http.delete(stage.url(), headers=legacy_headers(session))
+        await wait_until(lambda: not stage.is_heard, "no pump is left")
+    finally:
+        await backend.stop()
+    assert backend.failures == []
 
 
 class Listener:
@@ -177,10 +215,8 @@ class Listener:
 
 
 @proves("STAND-2")
-async def test_of_two_gets_on_two_replicas_the_later_is_live_and_none_meets_a_409(
-    stage: Stage, http: httpx2.AsyncClient
-) -> None:
-    session = await open_session(http, stage.url())
+async def test_of_two_gets_on_two_replicas_the_later_is_live_and_none_meets_a_409(stage: Stage) -> None:
+    session = await stage.open_session()
     first, second = Listener(session), Listener(session)
     one, two, _ = stage.fleet.replicas
     await first.open(stage.url(one))
@@ -200,16 +236,16 @@ async def test_of_two_gets_on_two_replicas_the_later_is_live_and_none_meets_a_40
 @proves("STAND-3")
 @pytest.mark.parametrize("with_id", [False, True])
 async def test_a_client_that_comes_back_elsewhere_gets_exactly_what_came_in_between(
-    stage: Stage, http: httpx2.AsyncClient, own_redis: RedisServer, with_id: bool
+    stage: Stage, redis: RedisServer, with_id: bool
 ) -> None:
-    client = Listener(await open_session(http, stage.url()))
+    client = Listener(await stage.open_session())
     said = 0
     for replica in (*stage.fleet.replicas, *stage.fleet.replicas):
         await client.open(stage.url(replica), with_id=with_id)
         said = await stage.say()
         await client.until_told(said)
         await client.drop()
-        await wait_until(lambda: is_left(own_redis), "the replica has seen that its client left")
+        await wait_until(lambda: is_left(redis), "the replica has seen that its client left")
         for _ in range(3):
             said = await stage.say()
     await client.open(stage.url(), with_id=with_id)
@@ -219,17 +255,14 @@ async def test_a_client_that_comes_back_elsewhere_gets_exactly_what_came_in_betw
 
 
 def is_left(redis: RedisServer) -> bool:
-    """Whether it is noted that nobody follows the one standing stream."""
-    (key,) = redis.tell("KEYS", "*:standing:*")
-    return redis.tell("HGET", key, "follower") == b""
+    """Whether it is noted that nobody follows any standing stream."""
+    return all(redis.tell("HGET", key, "follower") == b"" for key in redis.tell("KEYS", "*:standing:*"))
 
 
 @proves("STAND-6")
 @pytest.mark.parametrize("is_followed_elsewhere", [False, True])
-async def test_a_stream_goes_on_when_its_replica_is_killed(
-    stage: Stage, http: httpx2.AsyncClient, is_followed_elsewhere: bool
-) -> None:
-    client = Listener(await open_session(http, stage.url()))
+async def test_a_stream_goes_on_when_its_replica_is_killed(stage: Stage, is_followed_elsewhere: bool) -> None:
+    client = Listener(await stage.open_session())
     one, two, _ = stage.fleet.replicas
     await client.open(stage.url(one))
     await stage.say()
@@ -238,6 +271,7 @@ async def test_a_stream_goes_on_when_its_replica_is_killed(
         await client.drop()
         await client.open(stage.url(two), with_id=True)
     await asyncio.to_thread(stage.fleet.kill, 0)
+    taken_before = await sum_metric(stage.fleet, TURNS, turn="taken_over")
     await stage.say()
     if not is_followed_elsewhere:
         await client.until_ended()
@@ -247,14 +281,12 @@ async def test_a_stream_goes_on_when_its_replica_is_killed(
     await client.until_told(3)
     assert client.told == [1, 2, 3]
     assert stage.statuses[200] == 2
-    assert await sum_metric(stage.fleet, TURNS, turn="taken_over") == 1
+    assert await sum_metric(stage.fleet, TURNS, turn="taken_over") == taken_before + 1
 
 
 @proves("STAND-6")
-async def test_nothing_is_lost_or_doubled_while_all_replicas_are_replaced(
-    stage: Stage, http: httpx2.AsyncClient, table: list[str]
-) -> None:
-    client = Listener(await open_session(http, stage.url()))
+async def test_nothing_is_lost_or_doubled_while_all_replicas_are_replaced(stage: Stage, table: list[str]) -> None:
+    client = Listener(await stage.open_session())
     listening = asyncio.create_task(client.keep_open(stage.url()))
     talking = asyncio.create_task(talk(stage))
     try:
@@ -284,7 +316,7 @@ async def talk(stage: Stage) -> None:
 async def test_a_deleted_session_ends_its_stream_on_whichever_replica_it_is(
     stage: Stage, http: httpx2.AsyncClient
 ) -> None:
-    session = await open_session(http, stage.url())
+    session = await stage.open_session()
     client, (one, two, three) = Listener(session), stage.fleet.replicas
     await client.open(stage.url(one))
     await stage.say()
@@ -297,10 +329,8 @@ async def test_a_deleted_session_ends_its_stream_on_whichever_replica_it_is(
 
 
 @proves("STAND-5")
-async def test_a_backend_that_restarts_is_listened_to_again_unseen_by_its_clients(
-    stage: Stage, http: httpx2.AsyncClient
-) -> None:
-    client = Listener(await open_session(http, stage.url()))
+async def test_a_backend_that_restarts_is_listened_to_again_unseen_by_its_clients(stage: Stage) -> None:
+    client = Listener(await stage.open_session())
     await client.open(stage.url())
     await stage.say()
     await client.until_told(1)
@@ -344,24 +374,20 @@ async def find_follower(fleet: Fleet) -> int:
     raise AssertionError("nobody follows")
 
 
-async def test_idle_streams_ask_redis_nothing(
-    stage: Stage, http: httpx2.AsyncClient, own_redis: RedisServer, table: list[str]
-) -> None:
-    clients = [Listener(await open_session(http, stage.url())) for _ in range(30)]
+async def test_idle_streams_ask_redis_nothing(stage: Stage, redis: RedisServer, table: list[str]) -> None:
+    clients = [Listener(await stage.open_session()) for _ in range(30)]
     stage._live = None
     for number, client in enumerate(clients):
         await client.open(stage.url(stage.fleet.replicas[number % 3]))
         stage._live = None  # each session has a stream of its own
-    await wait_until(lambda: beats(own_redis) > 0, "the first heartbeats")
-    before, since = count_commands(own_redis), beats(own_redis)
-    while before["publish"] != (now := count_commands(own_redis))["publish"]:
-        before, since = now, beats(own_redis)
-    await wait_until(lambda: beats(own_redis) >= since + 30, "thirty heartbeats later")
-    grown = count_commands(own_redis) - before
+    await wait_until(lambda: beats(redis) > 0, "the first heartbeats")
+    before, since = count_commands(redis), beats(redis)
+    while before["publish"] != (now := count_commands(redis))["publish"]:
+        before, since = now, beats(redis)
+    await wait_until(lambda: beats(redis) >= since + 30, "thirty heartbeats later")
+    grown = count_commands(redis) - before
     assert grown["hmget"] + grown["hget"] + grown["xadd"] + grown["publish"] == 0
-    table.append(
-        f"{len(clients)} idle GET streams over {beats(own_redis) - since} heartbeats: 0 Redis commands of theirs"
-    )
+    table.append(f"{len(clients)} idle GET streams over {beats(redis) - since} heartbeats: 0 Redis commands of theirs")
     for client in clients:
         await client.drop()
 
