@@ -192,7 +192,7 @@ class Pumps:
 
     def __init__(self, standing: Standing, *, are_releasable: bool = True, orphans: Orphans | None = None) -> None:
         self._standing = standing
-        self.orphans = orphans or Orphans()
+        self.orphans = Orphans() if orphans is None else orphans
         self.are_releasable = are_releasable
         self._tasks: set[asyncio.Task[None]] = set()
         self._durable: dict[StreamName, tuple[asyncio.Task[None], AnyPump] | None] = {}

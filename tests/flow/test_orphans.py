@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from gateway.exchange.orphans import Orphans
+from gateway.exchange.pumps import Pumps
 from gateway.policy.streams import NOBODY, State
 from gateway.ports import StreamTurn
 from gateway.protocol.cursors import START, StreamName
@@ -80,7 +81,7 @@ def test_what_has_ended_is_no_orphan_whoever_still_follows_it() -> None:
 def crowd(log: MemoryLog, *answers: FakeAnswer) -> World:
     """A worker that goes on with one call without a client, at most."""
     world = stage(log).will_answer(*answers)  # type: ignore[arg-type]
-    world.pumps.orphans = Orphans(1, world.telemetry)
+    world.pumps = world.gateway.pumps = Pumps(world.standing, orphans=Orphans(1, world.telemetry))
     traces = (f"{number:032x}" for number in itertools.count(1))
     world.gateway.new_trace = lambda: next(traces)
     return world
