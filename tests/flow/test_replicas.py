@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.requirements import proves
 from tests.simulated.fleets import Fleet
@@ -25,6 +32,8 @@ LARGE = 100_000
 replicas = st.integers(0, 2)
 calls = st.integers(0, 3)
 troubles = st.sampled_from([Mood.AWAY, Mood.MUTE, Mood.FULL, Mood.READ_ONLY])
+keeping = st.sampled_from([True, True, True, False])
+versions = st.sampled_from(["2025-11-25", "2025-11-25", "2025-06-18"])
 seconds = st.sampled_from([0.05, 0.5, 2.0, 7.0, 15.0])
 
 
@@ -39,51 +48,52 @@ class Crashes(RuleBasedStateMachine):
         for fleet in self.fleets:
             getattr(fleet, do)(*args, **options)
 
-    def has_calls(self) -> bool:
-        return bool(self.fleets[0].callers)
-
     # ---- clients and the backend
 
+    @initialize(keeps=keeping, version=versions)
+    def begin(self, keeps: bool, version: str) -> None:
+        self.all("call", 0, keeps=True, version="2025-11-25")
+        self.all("call", 1, keeps=keeps, version=version)
+        for number in (0, 1):
+            self.all("step", number)
+
     @precondition(lambda self: len(self.fleets[0].callers) < 4)
-    @rule(
-        seat=replicas,
-        keeps=st.sampled_from([True, True, True, False]),
-        version=st.sampled_from(["2025-11-25", "2025-06-18"]),
-    )
+    @rule(seat=replicas, keeps=keeping, version=versions)
     def call(self, seat: int, keeps: bool, version: str) -> None:
         self.all("call", seat, keeps=keeps, version=version)
 
-    @precondition(has_calls)
     @rule(number=calls, times=st.integers(1, 4), size=st.sampled_from([0, 0, 0, LARGE]))
     def step(self, number: int, times: int, size: int) -> None:
         self.all("step", number, times, size)
 
-    @precondition(has_calls)
+    @rule(number=calls)
+    def whisper(self, number: int) -> None:
+        self.all("whisper", number)
+
+    @rule(number=calls, seat=replicas)
+    def double(self, number: int, seat: int) -> None:
+        self.all("double", number, seat)
+
     @rule(number=calls)
     def finish(self, number: int) -> None:
         self.all("finish", number)
 
-    @precondition(has_calls)
     @rule(number=calls, quietly=st.booleans())
     def cut(self, number: int, quietly: bool) -> None:
         self.all("cut", number, quietly=quietly)
 
-    @precondition(has_calls)
     @rule(number=calls)
     def cut_upstream(self, number: int) -> None:
         self.all("cut_upstream", number)
 
-    @precondition(has_calls)
     @rule(number=calls)
     def rest(self, number: int) -> None:
         self.all("rest", number)
 
-    @precondition(has_calls)
     @rule(number=calls)
     def dawdle(self, number: int) -> None:
         self.all("dawdle", number)
 
-    @precondition(has_calls)
     @rule(number=calls, seat=replicas, deletes=st.booleans())
     def cancel(self, number: int, seat: int, deletes: bool) -> None:
         self.all("cancel", number, seat, deletes=deletes)
@@ -101,6 +111,10 @@ class Crashes(RuleBasedStateMachine):
     @rule(number=replicas)
     def wake(self, number: int) -> None:
         self.all("wake", number)
+
+    @rule(number=replicas, notices=st.booleans())
+    def freeze(self, number: int, notices: bool) -> None:
+        self.all("freeze", number, notices=notices)
 
     @rule(number=replicas)
     def drain(self, number: int) -> None:
@@ -152,10 +166,9 @@ class Outages(Crashes):
     def recover(self) -> None:
         self.all("recover")
 
-    @rule()
-    def save(self) -> None:
-        for fleet in self.fleets:
-            fleet.room.save()
+    @rule(number=calls, times=st.integers(1, 3))
+    def lag(self, number: int, times: int) -> None:
+        self.all("lag", number, times)
 
     @rule(empty=st.booleans())
     def fail_over(self, empty: bool) -> None:

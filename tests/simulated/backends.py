@@ -32,6 +32,13 @@ class Job:
         params = {"progressToken": self.rpc_id, "progress": self.steps, "message": "x" * size}
         self._say({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
 
+    def whisper(self) -> None:
+        """Says something to whoever is connected now, and never again."""
+        for pipe in self.pipes:
+            pipe.push(
+                b'data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"psst"}}\n\n'
+            )
+
     def finish(self) -> None:
         self.is_finished = True
         self._say({"jsonrpc": "2.0", "id": self.rpc_id, "result": {"steps": self.steps}})

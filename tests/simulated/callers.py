@@ -1,6 +1,7 @@
 """A simulated client that comes back to its call, on one replica after the other, until there is no more to come."""
 
 import asyncio
+import copy
 import json
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,18 @@ class Caller:
         self.wire: Wire | None = None
         self.seat = 0  # the replica that it turns to next
 
+    def double(self) -> "Caller":
+        """The same client, once more: it has what this one has, and follows on a connection of its own."""
+        twin = copy.copy(self)
+        twin.report = copy.copy(self.report)
+        twin.hazards = set(self.hazards)
+        twin.wire = None
+        return twin
+
+    @property
+    def has_id(self) -> bool:
+        return bool(self._last_id)
+
     @property
     def job(self) -> Job:
         return self._fleet.server.jobs[self.rpc_id]
@@ -47,6 +60,10 @@ class Caller:
             await asyncio.sleep(RETRY_SECONDS)
         if not self.is_over and not self._last_id:
             self.report.refusal = status if status >= 400 else -1
+        await self.follow()
+
+    async def follow(self) -> None:
+        """Comes back as long as there may be more."""
         while not self.is_over:
             status = await self._connect(self.ask("GET", (b"last-event-id", self._last_id.encode())), b"")
             if status is not None and 400 <= status < 500 and not self.is_over:

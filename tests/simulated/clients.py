@@ -131,6 +131,8 @@ class Report(msgspec.Struct):
             assert step == self.steps + 1, f"step {step} came after step {self.steps}"
             self.steps = step
             return
+        if message.get("method") == "notifications/message":
+            return  # such a one has no id at the server, and is not told again
         assert message["id"] == rpc_id, "another call's response"
         if "result" in message:
             assert message["result"] == {"steps": self.steps}, "the result came though steps are missing"

@@ -10,17 +10,20 @@ import asyncio
 import json
 from typing import Any, Final
 
-from gateway.ports import StreamTurn
 from tests.simulated.backends import Job, Server
 from tests.simulated.callers import Caller
-from tests.simulated.clients import ACCEPTED, RETRY_SECONDS, Report, Wire
+from tests.simulated.clients import ACCEPTED, RETRY_SECONDS, Wire
 from tests.simulated.clocks import FakeTimeLoop
 from tests.simulated.hosts import HostDied
 from tests.simulated.replicas import Replica
 from tests.simulated.rooms import Mood, SharedRoom
+from tests.simulated.verdicts import check_all_was_told, check_nothing_is_left
 
 BEGIN_SECONDS: Final = 0.25
 """After so long without an answer a call has its stream."""
+
+ABSENT_SECONDS: Final = 20.0
+"""After so long without a heartbeat a replica's streams have been taken over."""
 
 LONG_SECONDS: Final = 70.0
 """Longer than a resume is held, or a pump keeps what waits."""
@@ -40,6 +43,7 @@ class Fleet:
         self.broken: list[str] = []
         """Rules that were broken, in words."""
         self.callers: list[Caller] = []
+        self.twins: list[Caller] = []  # further connections of those
         self._lives = 0
         self._traces = 0
         self._calls: list[asyncio.Task[None]] = []
@@ -60,9 +64,13 @@ class Fleet:
             self.bugs.append(f"{told['message']}: {told.get('exception')!r}")
 
     def _note_hazard(self, hazard: str) -> None:
-        for caller in self.callers:
+        for caller in self.everybody:
             if not caller.is_over:
                 caller.hazards.add(hazard)
+
+    @property
+    def everybody(self) -> list[Caller]:
+        return [*self.callers, *self.twins]
 
     def replica(self, number: int) -> Replica:
         return self.replicas[number % len(self.replicas)]
@@ -90,6 +98,22 @@ class Fleet:
         for _ in range(times):
             if not job.is_finished and not job.is_cancelled:
                 job.step(size)
+        self.loop.settle()
+
+    def whisper(self, number: int) -> None:
+        job = self.caller(number).job
+        if not job.is_finished:
+            job.whisper()
+        self.loop.settle()
+
+    def double(self, number: int, seat: int) -> None:
+        """The client of that call follows it on one connection more."""
+        caller = self.caller(number)
+        if caller.has_id and not caller.is_over:
+            twin = caller.double()
+            twin.seat = seat
+            self.twins.append(twin)
+            self._calls.append(self.loop.create_task(twin.follow()))
         self.loop.settle()
 
     def finish(self, number: int) -> None:
@@ -138,9 +162,11 @@ class Fleet:
         replica.serve(inbound, wire)
         self.loop.settle()
         assert wire.status == (200 if deletes else ACCEPTED)
-        caller.is_cancelled = caller.job.is_cancelled = True
-        if is_known:
-            caller.resumes_allowed = caller.job.resumes
+        caller.job.is_cancelled = True
+        for same in self.everybody:
+            if same.rpc_id == caller.rpc_id:
+                same.is_cancelled = True
+                same.resumes_allowed = caller.job.resumes if is_known else None
 
     # ---- what befalls replicas
 
@@ -177,6 +203,21 @@ class Fleet:
             self.replicas[number % len(self.replicas)] = self._make_replica()
             self.loop.settle()
 
+    def freeze(self, number: int, *, notices: bool) -> None:
+        """A replica stops, until it is thought dead; its clients notice or don't. What was under way goes on meanwhile."""
+        self.stop(number)
+        replica = self.replica(number)
+        for caller in self.everybody:
+            if notices and caller.wire in replica.wires:
+                caller.hazards.add("cut")
+                caller.wire.leave()
+        for job in self.server.jobs.values():
+            if not job.is_finished and not job.is_cancelled:
+                job.whisper()
+                job.step()
+        self.loop.pass_time(ABSENT_SECONDS)
+        self.wake(number)
+
     # ---- what befalls the memory
 
     def suffer(self, mood: Mood, number: int | None = None) -> None:
@@ -208,9 +249,15 @@ class Fleet:
         else:
             self.room.fail_over()
 
+    def lag(self, number: int, times: int) -> None:
+        """The memory is replaced by one that lags behind it by so many steps of a call."""
+        self.room.save()
+        self.step(number, times)
+        self.fail_over(empty=False)
+
     def _forgive_resumes(self) -> None:
         """From now on not every replica may learn what was cancelled."""
-        for caller in self.callers:
+        for caller in self.everybody:
             caller.resumes_allowed = None
 
     # ---- the end
@@ -226,36 +273,20 @@ class Fleet:
             replica.host.wake()
             self.restart(number)
         self.loop.pass_time(2 * RETRY_SECONDS)
-        for number, caller in enumerate(self.callers):
+        for caller in self.everybody:
             if caller.wire is not None:
                 caller.wire.go_on_reading()
+        for number, caller in enumerate(self.callers):
             self.finish(number)
             if caller.is_cancelled:
                 caller.job.give_up()
         self.loop.pass_time(END_SECONDS)
         self.check()
-        for caller in self.callers:
-            assert caller.is_over, f"{caller.rpc_id} hangs: {caller.report}"
-            if caller.resumes_allowed is not None:
-                assert caller.job.resumes == caller.resumes_allowed, "a call that was cancelled was asked for"
-            if not (caller.is_cancelled or (caller.report.is_loss and caller.may_lose)):
-                assert caller.report == Report(caller.job.steps, True), (
-                    f"{caller.report} of {caller.job.steps} steps, {caller.hazards}"
-                )
         for call in self._calls:
             assert call.done()
             call.result()
-        self._check_nothing_is_left()
-
-    def _check_nothing_is_left(self) -> None:
-        self.check()
-        for replica in self.replicas:
-            telemetry = replica.world.telemetry
-            assert len(replica.pumps) == 0, "a pump goes on for nobody"
-            assert telemetry.exceptions == []
-            assert StreamTurn.BROKEN not in telemetry.turns
-            assert +telemetry.open_streams == {}
-            assert +replica.world.endpoints.outstanding == {}
+        check_all_was_told(self.everybody)
+        check_nothing_is_left(self.replicas)
 
     def close(self) -> None:
         """Lets go of everything, whatever state it is in."""
