@@ -219,6 +219,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         f"{_2025_11}#sending-messages-to-the-server", "A legacy client that leaves cancels nothing."
     ),
     "LEAVE-3": Requirement(GATEWAY, "A GET stream ends with its client, and with the worker."),
+    "LEAVE-4": Requirement(
+        GATEWAY, "Streams that were dropped, by whomever, leave tasks, sockets, memory and Redis where they were."
+    ),
     "FAIL-1": Requirement(GATEWAY, "No endpoint reachable: 503, Retry-After, and the mount's name."),
     "FAIL-2": Requirement(GATEWAY, "A message reaches a backend at most once, unless no byte was sent."),
     "FAIL-3": Requirement(GATEWAY, "A broken or nonsensical backend is 502, a silent one 504; never a 4xx."),

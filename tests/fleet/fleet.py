@@ -28,8 +28,11 @@ LISTENING = r'"url": ?"(http://[^"]+)"'
 class Replica:
     """One gateway process group and the port it keeps over restarts."""
 
-    def __init__(self, number: int, config: Path, env: Mapping[str, str], workers: int) -> None:
+    def __init__(
+        self, number: int, config: Path, env: Mapping[str, str], workers: int, program: str = "gateway"
+    ) -> None:
         self.number = number
+        self._program = program
         self._config = config
         self._env = env
         self._workers = workers
@@ -70,7 +73,16 @@ class Replica:
         self.wait_until_ready()
 
     def _start(self) -> Child:
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(self._config), "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            self._program,
+            "serve",
+            "--config",
+            str(self._config),
+            "--port",
+            str(self.port),
+        ]
         options = ["--host", "127.0.0.1", "--workers", str(self._workers), "--log-format", "json"]
         return Child([*command, *options], env=self._env, name=f"replica {self.number}")
 
@@ -115,9 +127,17 @@ class Fleet:
 
 @contextmanager
 def running_fleet(
-    config: str, replicas: int = 3, *, workers: int = 1, env: Mapping[str, str] | None = None
+    config: str,
+    replicas: int = 3,
+    *,
+    workers: int = 1,
+    env: Mapping[str, str] | None = None,
+    program: str = "gateway",
 ) -> Iterator[Fleet]:
-    """A fleet with that configuration (YAML), until the block is left; its output is shown if the block fails."""
+    """A fleet with that configuration (YAML), until the block is left; its output is shown if the block fails.
+
+    `program`: the module to run, if it isn't the gateway by itself.
+    """
     key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
     # The balancer asks nobody whether they are ready: unless a test wants it, there is nothing to wait for.
     shared = {"MCPGW_SESSION_KEYS": key, "MCPGW_DRAIN__DELAY": "0s", **(env or {})}
@@ -127,7 +147,7 @@ def running_fleet(
         file.write_text(config)
         started = []
         for number in range(replicas):
-            started.append(Replica(number, file, shared, workers))
+            started.append(Replica(number, file, shared, workers, program))
             cleanup.callback(started[-1].end, signal.SIGTERM)
         for replica in started:  # only now: they start side by side
             replica.wait_until_ready()
