@@ -1,32 +1,62 @@
 """What members list, asked of all of them at once and page by page."""
 
+from collections.abc import Hashable
 from typing import Final
 
 import msgspec
 
 from gateway.aggregates.questions import Fields, Refused, ask, ask_all, read_meta
 from gateway.exchange.exchanges import Exchange
+from gateway.exchange.recalls import asker_of
 from gateway.exchange.sessions import digest_session
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
 from gateway.policy.catalogues import merge_lists
 from gateway.policy.listings import Key, LeftOut, Listed, Listing
+from gateway.protocol.cacheables import normalize_request
 from gateway.protocol.catalogues import LIST_METHODS, Item, Kind, ListPage, parse_page
 from gateway.protocol.outcomes import METHOD_NOT_FOUND, Failed, Outcome
+from gateway.protocol.pages import CursorGone, ListCursor, continue_after
 from gateway.protocol.results import SILENT, Freshness, Malformed, merge_freshness
+from gateway.protocol.versions import Era
 
 MAX_ITEMS: Final = 10_000
 """Of one member's list. A longer one is cut, and its backend named."""
 
 MAX_PAGES: Final = 200
+"""Of one member's list. Their bytes are bounded together as those of one answer are (`limits.answer`)."""
+
+_encode: Final = msgspec.json.Encoder().encode
 
 METHODS: Final = {kind: method for method, kind in LIST_METHODS.items()}
 
 
 def key_of(exchange: Exchange, aggregate: Aggregate, kind: Kind) -> Key:
-    """Under what the exchange's view of a list is remembered: a legacy session's own, or that of all modern clients."""
-    digest = digest_session(exchange.token) if exchange.token else ""
-    return f"{aggregate.name} {exchange.site.digest}", digest, kind
+    """Under what the exchange's view of a list is remembered: a legacy session's own, or its principal's."""
+    whose = digest_session(exchange.token) if exchange.token else exchange.principal
+    return f"{aggregate.name} {exchange.site.digest}", whose, kind
+
+
+def view_of(exchange: Exchange) -> Hashable:
+    """All on which members' answers to the exchange's list may depend: a session stands for its own."""
+    if exchange.record.era != Era.MODERN:
+        return None
+    return asker_of(exchange), normalize_request(_encode({"params": read_meta(exchange)}))
+
+
+def find_rest(exchange: Exchange, aggregate: Aggregate, kind: Kind, cursor: ListCursor) -> tuple[Listing, int] | None:
+    """The list whose first pages the client has just had, and where it goes on; None where members are to be asked anew."""
+    gateway = exchange.gateway
+    found = gateway.listings.find_paged(key_of(exchange, aggregate, kind), view_of(exchange), gateway.clock())
+    if found is None:
+        return None
+    age_seconds, listing = found
+    left_ms = max(0, listing.freshness.ttl_ms - int(age_seconds * 1000))
+    try:
+        start = continue_after(listing.catalogue.entries, cursor)
+    except CursorGone:
+        return None
+    return msgspec.structs.replace(listing, freshness=listing.freshness._replace(ttl_ms=left_ms)), start
 
 
 async def find_listing(exchange: Exchange, aggregate: Aggregate, kind: Kind, shown: str) -> Listing:
@@ -51,7 +81,7 @@ async def load_listing(exchange: Exchange, aggregate: Aggregate, kind: Kind) -> 
         gateway.telemetry.names_collided(aggregate.name, kind, sorted(catalogue.doubled))
     cut = {backend: LeftOut("cut_short", "its list is too long") for backend, one in given.items() if one.is_cut}
     freshness = merge_freshness(one.freshness for one in given.values())
-    listing = Listing(catalogue, freshness, left_out | cut)
+    listing = Listing(catalogue, freshness, left_out | cut, view_of(exchange))
     gateway.listings.keep(key_of(exchange, aggregate, kind), asked, listing)
     return listing
 
@@ -62,6 +92,7 @@ async def list_member(exchange: Exchange, backend: Backend, kind: Kind) -> Liste
     freshness: list[Freshness] = []
     cursors: set[str | None] = {None}
     cursor: str | None = None
+    left_bytes = exchange.site.limits.answer_bytes
     for _ in range(MAX_PAGES):
         try:
             result = await ask(exchange, backend, METHODS[kind], _params(exchange, cursor))
@@ -73,7 +104,8 @@ async def list_member(exchange: Exchange, backend: Backend, kind: Kind) -> Liste
         items += page.items
         freshness.append(page.freshness)
         cursor = page.next_cursor
-        if cursor in cursors or len(items) > MAX_ITEMS:
+        left_bytes -= len(result)
+        if cursor in cursors or len(items) > MAX_ITEMS or left_bytes < 0:
             break
         cursors.add(cursor)
     is_cut = cursor is not None or len(items) > MAX_ITEMS

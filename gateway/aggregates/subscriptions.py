@@ -73,6 +73,8 @@ class Watch:
             backend, asker, self._version, self._wanted, request_id, limit_bytes, bell
         )
         if self.listener is not None and self._was_away:
+            # First the caches: what is kept was made without it, and who is told looks at once.
+            await asyncio.gather(*(gateway.caches.invalidate(backend.name, change) for change in Change))
             self.listener.offer_all()
         return self.listener is not None
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.aggregates.catalogues import load_listing
+from gateway.aggregates.catalogues import find_rest, load_listing
 from gateway.aggregates.questions import ask, ask_all, find_endpoint, read_meta, read_result
 from gateway.exchange.attempts import forward
 from gateway.exchange.endings import note_ending
@@ -20,7 +20,7 @@ from gateway.exchange.recalls import asker_of
 from gateway.exchange.responses import read_response
 from gateway.policy.aggregates import Aggregate, Member, permits
 from gateway.policy.backends import Backend
-from gateway.policy.listings import LeftOut
+from gateway.policy.listings import LeftOut, Listing
 from gateway.protocol import headers as h
 from gateway.protocol.cacheables import normalize_request
 from gateway.protocol.catalogues import LIST_METHODS, Kind, encode_page
@@ -36,7 +36,7 @@ from gateway.protocol.pages import (
     next_cursor,
     parse_list_cursor,
 )
-from gateway.protocol.results import STALE, Malformed
+from gateway.protocol.results import Malformed
 from gateway.protocol.sessions import MAX_PARAMS_BYTES, Part, Session, encode_session
 from gateway.protocol.sessions import PURPOSE as SESSION
 from gateway.protocol.splices import Doubled, find
@@ -112,8 +112,6 @@ async def discover_all(exchange: Exchange, aggregate: Aggregate, intent: Send, b
         given, left_out = await ask_all(exchange, aggregate, aggregate.members, discover_one)
         if not given:
             raise nobody(aggregate, left_out)
-        if left_out:  # who is missing may be back any moment
-            given = {backend: told._replace(freshness=STALE) for backend, told in given.items()}
         return merge_discover(given, exchange.gateway.server, name_missing(left_out))
 
     await reply_result(exchange, await recall(exchange, aggregate, intent, body, make))
@@ -160,17 +158,13 @@ async def list_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body:
 
 
 async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> bytes:
-    """The page, of what members list now."""
+    """The page, of what members list now, or, if it isn't the first, did when that was given."""
     method, seals = intent.first.method, exchange.gateway.seals
     cursor = open_cursor(exchange, aggregate, method, body)
-    listing = await load_listing(exchange, aggregate, LIST_METHODS[method])
+    listing, start = await find_page(exchange, aggregate, LIST_METHODS[method], cursor)
     entries, left_out = listing.catalogue.entries, listing.left_out
     if not entries and len(left_out) == len(aggregate.members):
         raise nobody(aggregate, left_out)
-    try:
-        start = 0 if cursor is None else continue_after(entries, cursor)
-    except CursorGone:
-        raise Rejected(Outcome.INVALID_PARAMS, "the list has changed: ask for it from its beginning") from None
     end = end_page(entries, start)
     following = next_cursor(entries, end, aggregate.name, method)
     return encode_page(
@@ -178,10 +172,25 @@ async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, body
         [entry.raw for entry in entries[start:end]],
         intent.era,
         next_cursor=None if following is None else seals.seal(encode_list_cursor(following), PURPOSE),
-        freshness=STALE if left_out else listing.freshness,  # who is missing may be back any moment
+        freshness=listing.freshness,
         server=exchange.gateway.server,
         left_out=name_missing(left_out),
     )
+
+
+async def find_page(
+    exchange: Exchange, aggregate: Aggregate, kind: Kind, cursor: ListCursor | None
+) -> tuple[Listing, int]:
+    """The list, and where its page begins. Raises `Rejected` where the place is gone that the cursor names."""
+    if cursor is None:
+        return await load_listing(exchange, aggregate, kind), 0
+    if (rest := find_rest(exchange, aggregate, kind, cursor)) is not None:
+        return rest
+    listing = await load_listing(exchange, aggregate, kind)
+    try:
+        return listing, continue_after(listing.catalogue.entries, cursor)
+    except CursorGone:
+        raise Rejected(Outcome.INVALID_PARAMS, "the list has changed: ask for it from its beginning") from None
 
 
 def open_cursor(exchange: Exchange, aggregate: Aggregate, method: str, body: bytes) -> ListCursor | None:

@@ -24,7 +24,9 @@ from gateway.policy.listings import Key
 from gateway.policy.streams import Facts
 from gateway.ports import Answer, Headers
 from gateway.protocol import headers as h
+from gateway.protocol.answers import inspect_message
 from gateway.protocol.catalogues import Kind
+from gateway.protocol.changes import Change
 from gateway.protocol.events import Event, EventSplitter, encode_event, parse_event
 from gateway.protocol.outcomes import Failed, Outcome, Rejected
 from gateway.protocol.sessions import Session
@@ -39,13 +41,13 @@ SILENCE_SECONDS: Final = 3600.0
 WAITING_EVENTS: Final = 256
 """Events that wait for the client. Beyond them members are not read."""
 
-CHANGED: Final = tuple(
-    Event(b'{"jsonrpc":"2.0","method":"notifications/%b/list_changed"}' % kind)
-    for kind in (b"tools", b"prompts", b"resources")
-)
+CHANGED: Final = {
+    change: Event(b'{"jsonrpc":"2.0","method":"notifications/%b/list_changed"}' % change.encode()) for change in Change
+}
 """Told of a member that was away: what it has may be other than what was listed."""
 
 _UPDATED: Final = b"notifications/resources/updated"
+_CHANGED: Final = b"list_changed"
 
 Open = Callable[[bytes], Awaitable[Call]]
 """Opens a member's stream, behind an event id of its own where there is one. Raises `Refused`; `Failed` where it may be tried
@@ -64,7 +66,12 @@ async def open_gathered(gateway: Gateway, facts: Facts, session: Session, cursor
         member: _make_open(gateway, facts, session, View(aggregate, member), request_id) for member in aggregate.members
     }
     key = (f"{aggregate.name} {gateway.site.digest}", facts.session, Kind.RESOURCE)
-    answer = GatheredAnswer(opens, decode_cursors(cursor), lambda member, uri: _show_uri(gateway, key, member, uri))
+    answer = GatheredAnswer(
+        opens,
+        decode_cursors(cursor),
+        lambda member, uri: _show_uri(gateway, key, member, uri),
+        lambda member, change: gateway.caches.note_change(member.backend, change),
+    )
     if not await answer.settle(aggregate.deadline_seconds):
         answer.close()
         raise Refused
@@ -141,12 +148,15 @@ class GatheredAnswer:
         opens: Mapping[Member, Open],
         cursors: Mapping[str, bytes],
         show_uri: Callable[[Member, str], list[str]],
+        note_change: Callable[[Member, Change], object],
     ) -> None:
-        """`cursors`: by backend, event ids of its own. `show_uri`: what clients may call a member's resource."""
+        """`cursors`: by backend, event ids of its own. `show_uri`: what clients may call a member's resource. `note_change` is
+        told what a member says, or may have said unheard, before the client is."""
         self.status = 200
         self.headers: Headers = [(b"content-type", h.SSE)]
         self._cursors = dict(cursors)
         self._show_uri = show_uri
+        self._note_change = note_change
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(WAITING_EVENTS)
         self._settled = asyncio.Event()
         self._unsettled = set(opens)
@@ -210,8 +220,9 @@ class GatheredAnswer:
         """One connection, to its end, however it ends; False, since the member was there."""
         outcome, splitter = Outcome.CLIENT_LEFT, EventSplitter(sys.maxsize)  # whole events come, bounded (`views`)
         try:
-            for event in CHANGED if was_away else ():
-                await self._put(event)
+            for change in Change if was_away else ():
+                self._note_change(member, change)
+                await self._put(CHANGED[change])
             while (piece := await call.answer.next_chunk(SILENCE_SECONDS)) != b"":
                 for block in splitter.feed(piece or b""):
                     await self._pass_on(member, parse_event(block))
@@ -227,6 +238,8 @@ class GatheredAnswer:
             self._cursors[member.backend] = event.id
         if not event.data:
             return
+        if _CHANGED in event.data and (said := inspect_message(event.data)) is not None and said.change is not None:
+            self._note_change(member, said.change)
         if _UPDATED not in event.data:
             await self._put(event)
             return

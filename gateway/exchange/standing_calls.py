@@ -55,7 +55,12 @@ async def _ask(
     gateway: Gateway, backend: Backend, facts: Facts, session: Session, cursor: bytes, request_id: str
 ) -> Call | int:
     """The stream, or the status that refuses it for good. Raises `Failed`."""
-    facts = msgspec.structs.replace(facts, endpoint=session.address, upstream_session=session.upstream_id)
+    facts = msgspec.structs.replace(
+        facts,
+        endpoint=session.address,
+        upstream_session=session.upstream_id,
+        version=session.version or facts.version,  # an aggregate's member that joined late has one of its own
+    )
     endpoint = find_endpoint(gateway, backend, facts)
     if endpoint is None:
         return 404  # its sessions went with it

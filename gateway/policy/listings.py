@@ -4,7 +4,7 @@ Pure. Times are seconds of any one clock.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,6 +20,14 @@ AGAIN_SECONDS: Final = 1.0
 """A name that isn't in what is remembered is looked for anew, but not more often."""
 
 KEPT_LISTINGS: Final = 1000
+KEPT_BYTES: Final = 64 * 1024 * 1024
+"""Of all lists together, each session's own. The newest is kept whatever its size: its client is about to use it."""
+
+ENTRY_BYTES: Final = 512
+"""What an entry costs besides its bytes."""
+
+PAGED_SECONDS: Final = 5.0
+"""How long further pages are taken from the list of which the first was: the client's other pages are as old."""
 
 
 class LeftOut(NamedTuple):
@@ -38,11 +46,16 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The merged list of one kind. `left_out`: by backend."""
+    """The merged list of one kind. `left_out`: by backend. `view`: all that its members' answers may have depended on."""
 
     catalogue: Catalogue
     freshness: Freshness
     left_out: Mapping[str, LeftOut]
+    view: Hashable = None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum([len(entry.raw) + ENTRY_BYTES for entry in self.catalogue.entries])
 
 
 Key = tuple[str, str, Kind]
@@ -54,6 +67,7 @@ class Listings:
 
     def __init__(self) -> None:
         self._known: OrderedDict[Key, tuple[float, Listing]] = OrderedDict()
+        self._size_bytes = 0
 
     def find(self, key: Key, shown: str, now: float) -> Listing | None:
         """One to look the name up in: it has it, or is so fresh that asking anew would find no more."""
@@ -64,10 +78,22 @@ class Listings:
 
     def keep(self, key: Key, asked: float, listing: Listing) -> None:
         """Members had this when they were asked."""
+        self._remove(key)
         self._known[key] = (asked, listing)
-        self._known.move_to_end(key)
-        if len(self._known) > KEPT_LISTINGS:
-            self._known.popitem(last=False)
+        self._size_bytes += listing.size_bytes
+        while len(self._known) > 1 and (len(self._known) > KEPT_LISTINGS or self._size_bytes > KEPT_BYTES):
+            self._remove(next(iter(self._known)))
+
+    def _remove(self, key: Key) -> None:
+        _, listing = self._known.pop(key, (0.0, None))
+        self._size_bytes -= 0 if listing is None else listing.size_bytes
+
+    def find_paged(self, key: Key, view: Hashable, now: float) -> tuple[float, Listing] | None:
+        """The list to go on with, and for how many seconds it has been known; None where it is too old, or another's."""
+        asked, listing = self._known.get(key, (0.0, None))
+        if listing is None or asked <= now - PAGED_SECONDS or listing.view != view:
+            return None
+        return now - asked, listing
 
     def find_name(self, key: Key, backend: str, name: str) -> str | None:
         """Under which name clients see what that backend calls so; None where that isn't remembered."""

@@ -1,5 +1,6 @@
 """Aggregates: several backends that a client sees as one server."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,10 @@ from gateway.aggregates import subscriptions
 from gateway.exchange import gatherings
 from gateway.exchange.gatherings import decode_cursors
 from gateway.exchange.healers import Healer
+from gateway.flow import serve
 from gateway.policy.aggregates import Aggregate, Globs, Member
 from gateway.policy.backends import Backend, Timeouts
+from gateway.policy.caches import CacheBounds
 from gateway.policy.sites import compile_routes
 from gateway.ports import Headers, Inbound
 from gateway.protocol.changes import Change
@@ -20,7 +23,7 @@ from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.sessions import PURPOSE, Part, Session, encode_session, parse_session
 from gateway.protocol.versions import Era
 from gateway.state.healings import MemoryHealings
-from tests.fakes import FakeAnswer, FakeClient, Sent, World, site_of
+from tests.fakes import BOUND_SECONDS, FakeAnswer, FakeClient, Sent, World, site_of
 from tests.flow.scenes import (
     JSON,
     META,
@@ -339,6 +342,18 @@ class TestLists:
         assert [tool["name"] for tool in listed["tools"]] == ["math__t"]
         assert listed["_meta"]["mcp-stateless-gateway/leftOut"] == {"math": "cut_short"}
 
+    async def test_a_backend_s_pages_may_be_as_large_together_as_one_answer_and_no_more(self) -> None:
+        def vast(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            place = int(message["params"].get("cursor", "0"))
+            return result(message, {"tools": [{"name": f"t{place}" * 100}], "nextCursor": str(place + 1)})
+
+        world = world_of(math=vast, docs=lists())
+        limits = msgspec.structs.replace(world.gateway.site.limits, answer_bytes=1000)
+        world.gateway.site = msgspec.structs.replace(world.gateway.site, limits=limits)
+        listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        assert len(listed["tools"]) == 5
+        assert listed["_meta"]["mcp-stateless-gateway/leftOut"] == {"math": "cut_short"}
+
     async def test_a_list_of_ten_thousand_is_bounded_and_comes_in_pages_that_any_replica_continues(self) -> None:
         names = [{"name": f"t{number}"} for number in range(12_000)]
         server = lists(tools=names)
@@ -585,6 +600,37 @@ class TestCaching:
         await run(world, modern("tools/list"), ask_modern("tools/list"))
         assert asked == ["docs", "math", "docs"]  # the other's own list is still good
 
+    async def test_further_pages_are_of_the_list_that_the_first_was_of_as_long_as_that_is_new(self) -> None:
+        def keeps(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            asked.append(message["params"].get("cursor"))
+            return result(message, {"tools": [{"name": f"t{n}"} for n in range(1001)], "ttlMs": 9000})
+
+        asked: list[None] = []
+        world = world_of(math=keeps, docs=lists())
+        world.caches.bounds = CacheBounds(max_bytes=1)  # nothing is kept: a page that is not remembered is asked for
+        first = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
+        for elapsed, asked_in_all, left_ms in ((4.5, 1, 4500), (0.5, 2, 9000)):
+            world.now += elapsed
+            body = ask_modern("tools/list", cursor=first["nextCursor"])
+            rest = reply_of(await run(world, modern("tools/list"), body))
+            assert [tool["name"] for tool in rest["tools"]] == ["math__t1000"]
+            assert (len(asked), rest["ttlMs"]) == (asked_in_all, left_ms)
+
+    async def test_who_asks_with_other_credentials_gets_no_page_of_another_s_list(self) -> None:
+        def of_whom(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
+            prefix = (sent.header(b"x-api-key") or b"").decode()
+            return result(message, {"tools": [{"name": f"{prefix}{n}"} for n in range(1001)]})
+
+        world = world_of(math=of_whom, docs=lists())
+        cursors = {}
+        for key in (b"a", b"b"):
+            page = reply_of(await run(world, modern("tools/list", (b"x-api-key", key)), ask_modern("tools/list")))
+            cursors[key] = page["nextCursor"]
+        for key in (b"a", b"b"):
+            body = ask_modern("tools/list", cursor=cursors[key])
+            page = reply_of(await run(world, modern("tools/list", (b"x-api-key", key)), body))
+            assert [tool["name"] for tool in page["tools"]] == [f"math__{key.decode()}1000"]
+
     async def test_a_change_at_one_backend_drops_the_merged_list(self) -> None:
         names = ["t"]
 
@@ -598,16 +644,25 @@ class TestCaching:
         listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
         assert [tool["name"] for tool in listed["tools"]] == ["docs__find", "math__t", "math__u"]
 
-    async def test_a_list_that_lacks_a_backend_is_not_kept_and_its_client_is_told_so(self) -> None:
+    async def test_a_list_that_lacks_a_backend_is_kept_for_seconds_and_for_its_client_alone(self) -> None:
         def answer(_: Sent, message: dict[str, Any]) -> FakeAnswer:
-            return result(message, {"tools": [{"name": "t"}], "ttlMs": 5000})
+            return result(message, {"tools": [{"name": "t"}], "ttlMs": 60_000, "cacheScope": "public"})
 
         world = world_of(math=answer, docs=away)
         listed = reply_of(await run(world, modern("tools/list"), ask_modern("tools/list")))
-        assert listed["ttlMs"] == 0
+        assert (listed["ttlMs"], listed["cacheScope"]) == (5000, "private")
         before = len(world.upstream.sent)
-        await run(world, modern("tools/list"), ask_modern("tools/list"))
-        assert [sent.backend for sent in world.upstream.sent[before:]] == ["docs"]
+        for elapsed, asked in ((4.9, []), (0.1, ["docs"])):  # `math` keeps its own word
+            world.now += elapsed
+            await run(world, modern("tools/list"), ask_modern("tools/list"))
+            assert [sent.backend for sent in world.upstream.sent[before:]] == asked
+
+    async def test_so_is_what_all_can_together_where_one_doesn_t_say(self) -> None:
+        world = world_of(math=introduces(ttlMs=60_000, cacheScope="public"), docs=away)
+        told = reply_of(await run(world, modern("server/discover"), ask_modern("server/discover")))
+        assert (told["ttlMs"], told["cacheScope"]) == (5000, "private")
+        await run(world, modern("server/discover"), ask_modern("server/discover"))
+        assert len(world.upstream.sent) == 2
 
 
 class TestParts:
@@ -768,6 +823,25 @@ class TestStreams:
             assert isinstance(last, FakeAnswer)
             await last.closed.wait()
 
+    async def test_what_a_backend_says_has_changed_there_is_shown_to_nobody_as_it_was(self) -> None:
+        names, stream = ["t"], sse_answer(live=True)
+
+        def math(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            tools = [{"name": name} for name in names]
+            return result(message, {"tools": tools, "ttlMs": 60_000}) if message else stream
+
+        world = world_of(math=math, docs=lambda _, m: refusal(m, -32601) if m else refused())
+        client = FakeClient()
+        async with running(world, legacy(token_of(world, MATH_PART, DOCS_PART), "GET"), client):
+            await run_beside(world, modern("tools/list"), ask_modern("tools/list"))
+            names.append("u")
+            stream.push(b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n')
+            await client.until(lambda: b"list_changed" in client.body)
+            listed = reply_of(await run_beside(world, modern("tools/list"), ask_modern("tools/list")))
+            assert listed["tools"] == [{"name": "math__t"}, {"name": "math__u"}]
+            client.leave()
+            await stream.closed.wait()
+
     async def test_a_changed_resource_is_told_by_each_name_under_which_it_may_be_watched(self) -> None:
         updated = b'data: {"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///a"}}\n\n'
         math = sse_answer(updated, live=True)
@@ -876,6 +950,31 @@ class TestListening:
             await leave(world, client)
         assert client.body.count(b"list_changed") == 1
 
+    async def test_who_is_told_that_one_is_back_is_not_shown_what_was_kept_without_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(subscriptions, "PAUSES_SECONDS", (0.0,))
+        streams = {"math": self.acks(toolsListChanged=True), "docs": self.acks(toolsListChanged=True)}
+        is_back = False
+
+        def server(sent: Sent, message: dict[str, Any]) -> FakeAnswer | Exception:
+            if sent.backend == "math" and not is_back:
+                return away(sent, message)
+            if message["method"] == "subscriptions/listen":
+                return streams[sent.backend]
+            return result(message, {"tools": [{"name": "t"}], "ttlMs": 60_000})
+
+        world = world_of(math=server, docs=server)
+        client = self.listening(toolsListChanged=True)
+        async with running(world, modern("subscriptions/listen"), client):
+            await client.until(lambda: client.body)
+            for shown in ([{"name": "docs__t"}], [{"name": "docs__t"}, {"name": "math__t"}]):
+                listed = reply_of(await run_beside(world, modern("tools/list"), ask_modern("tools/list")))
+                assert listed["tools"] == shown
+                is_back = True
+                await client.until(lambda: b"notifications/tools/list_changed" in client.body)
+            await leave(world, client)
+
     async def test_a_draining_worker_ends_the_stream_in_good_order(self) -> None:
         math = self.acks(toolsListChanged=True)
         world = world_of(math=lambda *_: math, docs=lambda *_: self.acks())
@@ -891,6 +990,14 @@ class TestListening:
         world = world_of(math=lists(), docs=lists())
         client = await run(world, modern("subscriptions/listen"), ask_modern("subscriptions/listen"))
         assert error_of(client) == (400, 1, -32602, "`params.notifications` must say what is to be told")
+
+
+async def run_beside(world: World, inbound: Inbound, body: bytes) -> FakeClient:
+    """A whole exchange while another is under way."""
+    client = FakeClient(body)
+    async with asyncio.timeout(BOUND_SECONDS):
+        await serve(world.gateway, inbound, client)
+    return client
 
 
 async def leave(world: World, client: FakeClient) -> None:

@@ -1,5 +1,9 @@
 """What a worker remembers of merged lists."""
 
+import msgspec
+import pytest
+
+from gateway.policy import listings as policy
 from gateway.policy.aggregates import Local, Member
 from gateway.policy.catalogues import Catalogue
 from gateway.policy.listings import Listing, Listings
@@ -52,3 +56,24 @@ def test_so_many_are_remembered_and_the_oldest_goes_first() -> None:
         listings.keep(("all", str(number), Kind.TOOL), 100.0, listing_of(sum="add"))
     assert listings.find(("all", "0", Kind.TOOL), "sum", 100.0) is None
     assert listings.find(("all", "1", Kind.TOOL), "sum", 100.0) is not None
+
+
+def test_further_pages_are_taken_from_it_for_five_seconds_by_whoever_sees_the_same() -> None:
+    listings, listing = Listings(), msgspec.structs.replace(listing_of(sum="add"), view=("a", b"{}"))
+    listings.keep(KEY, 100.0, listing)
+    assert listings.find_paged(KEY, ("a", b"{}"), 104.5) == (4.5, listing)
+    assert listings.find_paged(KEY, ("a", b"{}"), 105.0) is None
+    assert listings.find_paged(KEY, ("b", b"{}"), 100.0) is None
+    assert listings.find_paged(("all", "another session", Kind.TOOL), ("a", b"{}"), 100.0) is None
+
+
+def test_lists_are_bounded_by_their_bytes_the_oldest_goes_and_the_newest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "KEPT_BYTES", 2 * (policy.ENTRY_BYTES + 2))
+    listings, one, several = Listings(), listing_of(sum="add"), listing_of(a="a", b="b", c="c")
+    for session in ("1", "2", "2", "3"):  # keeping one again counts it once
+        listings.keep(("all", session, Kind.TOOL), 100.0, one)
+    found = [listings.find(("all", session, Kind.TOOL), "sum", 100.0) for session in ("1", "2", "3")]
+    assert found == [None, one, one]
+    listings.keep(KEY, 100.0, several)
+    assert listings.find(KEY, "a", 100.0) is several
+    assert listings.find(("all", "3", Kind.TOOL), "sum", 100.0) is None
