@@ -166,16 +166,52 @@ class Outages(Crashes):
     def recover(self) -> None:
         self.all("recover")
 
-    @rule(number=calls, times=st.integers(1, 3))
-    def lag(self, number: int, times: int) -> None:
-        self.all("lag", number, times)
+    @rule(number=calls, times=st.integers(1, 3), dying=st.none() | replicas)
+    def lag(self, number: int, times: int, dying: int | None) -> None:
+        self.all("lag", number, times, dying)
 
     @rule(empty=st.booleans())
     def fail_over(self, empty: bool) -> None:
         self.all("fail_over", empty=empty)
 
 
-# ---- histories that were found, and mended
+# ---- histories worth telling: that were found and mended, or that chance seldom makes
+
+
+@proves("DUR-3")
+def test_a_replica_that_wakes_says_nothing_to_a_client_that_stayed_with_it() -> None:
+    with simulated(3) as fleet:
+        fleet.call(0)
+        fleet.step(0)
+        fleet.double(0, seat=1)
+        fleet.freeze(0, notices=False)
+
+
+@proves("DUR-6", "EVID-1")
+def test_an_event_that_was_lost_is_not_taken_for_the_next_one_with_its_number() -> None:
+    with simulated(3) as fleet:
+        fleet.call(0)
+        fleet.step(0)
+        fleet.cut(0, quietly=False)
+        fleet.loop.pass_time(1.0)
+        fleet.lag(0, times=1, dying=0)
+        fleet.loop.pass_time(20.0)
+        fleet.step(0, times=2)
+        fleet.loop.pass_time(1.0)
+        assert fleet.callers[0].report.error
+
+
+@proves("DUR-7")
+def test_two_followers_on_one_replica_take_a_stream_over_once() -> None:
+    with simulated(3) as fleet:
+        fleet.call(0)
+        fleet.step(0)
+        fleet.cut(0, quietly=False)
+        fleet.double(0, seat=1)
+        fleet.kill(0)
+        fleet.loop.pass_time(20.0)
+        fleet.step(0, times=2)
+        assert fleet.callers[0].job.resumes == 1
 
 
 @proves("DUR-4")

@@ -249,10 +249,13 @@ class Fleet:
         else:
             self.room.fail_over()
 
-    def lag(self, number: int, times: int) -> None:
-        """The memory is replaced by one that lags behind it by so many steps of a call."""
+    def lag(self, number: int, times: int, dying: int | None = None) -> None:
+        """The memory is replaced by one that lags behind it by so many steps of a call, and a replica may die with it."""
         self.room.save()
+        self.whisper(number)
         self.step(number, times)
+        if dying is not None:
+            self.kill(dying)
         self.fail_over(empty=False)
 
     def _forgive_resumes(self) -> None:
@@ -290,9 +293,7 @@ class Fleet:
 
     def close(self) -> None:
         """Lets go of everything, whatever state it is in."""
-        for replica in self.replicas:
-            replica.die()
-        for call in self._calls:
-            call.cancel()
+        for one in (*self.replicas, *self._calls):
+            one.die() if isinstance(one, Replica) else one.cancel()
         self.loop.settle()
         self.loop.close()
