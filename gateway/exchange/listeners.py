@@ -20,7 +20,7 @@ from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing_pumps import StandingPump
 from gateway.exchange.turns import Turns
 from gateway.exchange.watches import is_ended
-from gateway.policy.streams import LogAway, Reading, Standing, Takeover
+from gateway.policy.streams import NOBODY, LogAway, Reading, Standing, Takeover
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol import headers as h
 from gateway.protocol.cursors import START, Cursor, EventId, StreamName, encode_event_id
@@ -65,6 +65,7 @@ class Listening(Follower):
         self.session = digest_session(exchange.token)
         self.standing: Standing | None = None
         self.is_fed = False
+        self.greeting = b""  # the stream's first event, for the client that it was opened for
         self.is_over = False
         self._is_past = False  # another stream stands: what is left of this one is the rest
         self._headers: h.Headers | None = None
@@ -97,6 +98,7 @@ class Listening(Follower):
         assert owners is not None
         self.standing = standing = await self.turns.marks.join(self.session, candidate, gone, owners.me)
         self._stream = standing.stream
+        self.turns.seat(self)
         return standing
 
     async def resume(self, event_id: EventId) -> bool:
@@ -172,7 +174,7 @@ class Listening(Follower):
         await self.exchange.client.start(200, headers, until_close=True)
         if self.has_primers and self._cursor != START:
             event_id = encode_event_id(self._stream, self._cursor).encode("ascii")
-            await self.exchange.client.write(with_id(PRIMER, event_id))
+            await self.exchange.client.write(self.greeting or with_id(PRIMER, event_id))
 
     # ---- from the pump, where it is here
 
@@ -189,6 +191,8 @@ class Listening(Follower):
         client, record = self.exchange.client, self.exchange.record
         self._hand_over = hand_over
         self._hang_down()  # who is attached needs no waking
+        self.forget_owner()
+        self._owner = NOBODY
         try:
             await self.start()
             while (data := await hand_over.take(SILENCE_SECONDS)) != b"":

@@ -178,13 +178,14 @@ async def _open_pump(
         endpoint=session.address,
         upstream_session=session.upstream_id,
         version=session.version,
+        shown_version=session.shown_version,
     )
     opened = await open_journal(listening.log, hold, facts, [], b"")
     if opened is None:
         exchange.gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)
         return None
-    journal, given = opened
-    head = journal.head if given else START
+    journal, listening.greeting = opened
+    head = journal.head if listening.greeting else START
     request_id = exchange.record.request_id
     passed_on = call.pass_on()
     return StandingPump(

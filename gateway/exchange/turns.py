@@ -8,13 +8,14 @@ looked at) is done for all of them in batches, so that an idle stream has no tim
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from gateway.exchange.bells import Bell
 from gateway.exchange.owners import Owners
-from gateway.policy.streams import NOBODY, Bounds, Census, Hold, LogAway, Owner, SessionDigest, Standing
+from gateway.exchange.places import Followed, Place, Pumped, agree, has_turn
+from gateway.policy.streams import NOBODY, Bounds, Census, Hold, LogAway, SessionDigest, Standing
 from gateway.ports import EventLog, Marks
 
 LINGER_SECONDS: Final = 10.0
@@ -33,63 +34,6 @@ REST_SECONDS: Final = 1.0
 AT_ONCE: Final = 256
 
 
-class Pumped(Protocol):
-    """A standing stream that this worker reads."""
-
-    @property
-    def session(self) -> SessionDigest: ...
-
-    @property
-    def hold(self) -> Hold: ...
-
-    def end(self) -> None:
-        """Nobody wants it any more: it ends for the whole fleet."""
-
-    async def revive(self) -> None:
-        """Its log is gone: it goes on in a new one of the same name. Raises `LogAway`."""
-
-
-class Followed(Protocol):
-    """A client that is fed from one."""
-
-    session: SessionDigest
-    standing: Standing | None  # None until it has its turn
-
-    def end(self) -> None:
-        """Another has the turn, or the session is over: its reply ends."""
-
-
-class _Place:
-    """What this worker has of one session."""
-
-    __slots__ = ("follower", "leave_owner", "lingering", "looked_at", "owner", "pump", "take_down")
-
-    def __init__(self, take_down: Callable[[], None], now: float) -> None:
-        self.take_down = take_down
-        self.looked_at = now
-        self.pump: Pumped | None = None
-        self.follower: Followed | None = None
-        self.owner: Owner = NOBODY  # of the replica that follows what we pump
-        self.leave_owner: Callable[[], None] | None = None
-        self.lingering: asyncio.TimerHandle | None = None
-
-    def forget_owner(self) -> None:
-        if self.leave_owner is not None:
-            self.leave_owner()
-            self.leave_owner = None
-
-    def stay(self) -> None:
-        """Somebody follows: the pump goes on."""
-        if self.lingering is not None:
-            self.lingering.cancel()
-            self.lingering = None
-
-    def close(self) -> None:
-        self.stay()
-        self.forget_owner()
-        self.take_down()
-
-
 class Turns:
     """`run` looks after them as long as the worker lives."""
 
@@ -106,7 +50,7 @@ class Turns:
         self._owners = owners
         self._clock = clock
         self._linger_seconds = linger_seconds
-        self._places: dict[SessionDigest, _Place] = {}
+        self._places: dict[SessionDigest, Place] = {}
         self._marked: set[SessionDigest] = set()  # to be looked at
         self._notes: dict[SessionDigest, Standing] = {}  # to be written
         self._alone: dict[SessionDigest, Standing] = {}  # nobody came back
@@ -117,14 +61,12 @@ class Turns:
     # ---- who is here
 
     def follow(self, follower: Followed) -> Callable[[], None]:
-        """From now on the follower is told when it loses its turn. The result: it has left."""
+        """From now on nothing is missed that is told of the session; `seat` it when it has its turn. The result: it has left."""
         place = self._open_place(follower.session)
-        if place.follower is not None:
-            place.follower.end()
-        place.follower = follower
-        place.stay()
+        place.newcomers += 1
 
         def leave() -> None:
+            place.newcomers -= 1
             if place.follower is follower:
                 place.follower = None
             if follower.standing is not None:
@@ -134,6 +76,14 @@ class Turns:
             self._close_place(follower.session)
 
         return leave
+
+    def seat(self, follower: Followed) -> None:
+        """It has its turn, and is told when it loses it. Whoever had it before on this worker is told at once."""
+        place = self._open_place(follower.session)
+        if place.follower is not None and place.follower is not follower:
+            place.follower.end()
+        place.follower = follower
+        place.stay()
 
     def pump(self, pump: Pumped) -> Callable[[], None]:
         """From now on the stream is kept, and ended when nobody follows it any more. The result: it has ended."""
@@ -156,16 +106,16 @@ class Turns:
         place = self._places.get(session)
         return None if place is None else place.pump
 
-    def _open_place(self, session: SessionDigest) -> _Place:
+    def _open_place(self, session: SessionDigest) -> Place:
         place = self._places.get(session)
         if place is None:
             take_down = self._log.wake(session, lambda: self._mark(session))
-            place = self._places[session] = _Place(take_down, self._clock())
+            place = self._places[session] = Place(take_down, self._clock())
         return place
 
     def _close_place(self, session: SessionDigest) -> None:
         place = self._places.get(session)
-        if place is not None and place.pump is None and place.follower is None:
+        if place is not None and place.pump is None and not place.newcomers:
             del self._places[session]
             place.close()
 
@@ -288,21 +238,21 @@ class Turns:
                 place.pump.end()
             return
         standing = census.standing.get(session)
-        if not _agree(place, standing):
+        if not agree(place, standing):
             standing = await self.marks.standing(session)  # a turn may have been taken since the census
         follower, pump = place.follower, place.pump
         if standing is None:
             if pump is not None:
                 await self._rejoin(session, place, pump)
             return
-        if follower is not None and not _has_turn(follower, standing):
+        if follower is not None and not has_turn(follower, standing):
             follower.end()
         if pump is not None and pump.hold.stream != standing.stream:
             pump.end()
         elif pump is not None:
             self._mind_follower(session, place, standing)
 
-    async def _rejoin(self, session: SessionDigest, place: _Place, pump: Pumped) -> None:
+    async def _rejoin(self, session: SessionDigest, place: Place, pump: Pumped) -> None:
         """Redis has lost the registry. A follower elsewhere loses its turn by this: its client comes back."""
         follower = place.follower
         me = self._owners.me if follower is not None else NOBODY
@@ -311,7 +261,7 @@ class Turns:
             delivered = follower.standing.delivered
             follower.standing = msgspec.structs.replace(standing, delivered=delivered, follower=me)
 
-    def _mind_follower(self, session: SessionDigest, place: _Place, standing: Standing) -> None:
+    def _mind_follower(self, session: SessionDigest, place: Place, standing: Standing) -> None:
         """The pump goes on while somebody follows, and for a while longer."""
         owner, owners = standing.follower, self._owners
         if owner != place.owner:
@@ -326,23 +276,10 @@ class Turns:
             loop = asyncio.get_running_loop()
             place.lingering = loop.call_later(self._linger_seconds, self._note_alone, session, place, standing)
 
-    def _note_alone(self, session: SessionDigest, place: _Place, standing: Standing) -> None:
+    def _note_alone(self, session: SessionDigest, place: Place, standing: Standing) -> None:
         place.lingering = None
         self._alone[session] = standing
         self._bell.ring()
-
-
-def _has_turn(follower: Followed, standing: Standing) -> bool:
-    mine = follower.standing
-    return mine is None or (mine.stream, mine.turn) == (standing.stream, standing.turn)
-
-
-def _agree(place: _Place, standing: Standing | None) -> bool:
-    """Whether what is known of the session fits what is here of it."""
-    if standing is None:
-        return place.pump is None
-    fits = place.pump is None or place.pump.hold.stream == standing.stream
-    return fits and (place.follower is None or _has_turn(place.follower, standing))
 
 
 async def _gather(work: list[Coroutine[Any, Any, None]]) -> None:

@@ -35,8 +35,6 @@ from tests.flow.scenes import (
 )
 from tests.requirements import proves
 
-EMPTY = b"data: \n\n"
-
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +191,8 @@ async def test_what_comes_on_a_get_stream_is_in_the_log_and_has_our_ids() -> Non
         assert is_standing_name(primer.stream)
         reading = await stage.room.log.read(primer.stream, START)
         assert reading is not None
-        assert [entry.payload for entry in reading.entries] == [EMPTY, say(1)]
+        assert [parse_event(entry.payload).data for entry in reading.entries] == [b"", parse_event(say(1)).data]
+        assert client.events[0].retry == parse_event(reading.entries[0].payload).retry
         assert (reading.upstream_cursor, reading.facts.request_id) == (b"8", b"")
         assert world.telemetry.open_streams == {"get": 1}
         assert answer.closings == 0
@@ -365,7 +364,7 @@ async def test_a_backend_that_closes_its_stream_is_asked_again_and_the_client_se
         client = stage.get(world)
         await client.until_told(1, 2)
         assert not client.has_ended
-        assert b"retry" not in client.body
+        assert b"retry: 0" not in client.body
         assert [sent.header(b"last-event-id") for sent in world.upstream.sent[1:]] == [upstream_id or None] * 2
         assert [sent.header(b"mcp-session-id") for sent in world.upstream.sent] == [b"up-7"] * 3
 
@@ -617,6 +616,26 @@ async def test_a_get_that_finds_neither_the_log_nor_the_backend_free_is_held_unt
             await late.until_listening()
         answer.push(say(2))
         await late.until(lambda: 2 in late.told)
+
+
+@proves("STAND-8")
+async def test_a_second_get_ends_the_first_only_once_it_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.exchange.attempts.CONFLICT_WAITS_SECONDS", ())
+    async with replicas(1) as stage:
+        (world,) = stage.worlds
+        world.will_answer(answer := sse_answer(say(1), live=True), FakeAnswer(409, [], whole=True))
+        early = stage.get(world)
+        await early.until_told(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(stage.room.marks, "join", away := Away())
+            late = stage.get(world)
+            await late.until_listening()
+            answer.push(say(2))
+            await early.until_told(1, 2)
+            assert away.calls > 0
+        await early.until(lambda: early.has_ended)
+        answer.push(say(3))
+        await late.until(lambda: 3 in late.told)
 
 
 @proves("STAND-8")
