@@ -95,6 +95,12 @@ class Node:
             self._prober.cancel()
         self.hang_up()
 
+    def retire(self) -> None:
+        """Nothing lives there any more: what ailed it is nobody's trouble."""
+        for trouble in self.troubles:
+            self.end_trouble(trouble)
+        self.close()
+
     def note_trouble(self, trouble: Trouble, detail: str) -> None:
         if trouble not in self._troubles:
             self._troubles[trouble] = self._clock(), detail

@@ -208,4 +208,4 @@ class ClusterRouter:
         self._slots, self._is_known = slots, True
         stay = {id(node) for node in slots}
         for address in [address for address, node in self._nodes.items() if id(node) not in stay]:
-            self._nodes.pop(address).close()
+            self._nodes.pop(address).retire()

@@ -86,7 +86,8 @@ async def test_a_cluster_whose_node_dies_goes_on_at_its_replica_and_elsewhere_al
     cluster = Cluster(tmp_path, replicas=3)
     with running(*cluster.nodes):
         await asyncio.to_thread(cluster.join, until)
-        async with open_room(cluster.url) as room:
+        witness = Witness()
+        async with open_room(cluster.url, witness) as room:
             holds = [new_hold() for _ in range(30)]
             for hold in holds:
                 assert await repeat(lambda hold=hold: room.log.create(hold, FACTS, [b"1"])) == AppendResult(
@@ -102,6 +103,7 @@ async def test_a_cluster_whose_node_dies_goes_on_at_its_replica_and_elsewhere_al
                 reading = await room.log.read(hold.stream, START)
                 assert reading is not None
                 assert [entry.payload for entry in reading.entries] == [b"1", b"2"]
+            assert (room.ailments(), witness.troubles[-1]) == ([], "no longer away")
 
 
 @proves("REDIS-2")
