@@ -114,8 +114,11 @@ async def relay_pump(
     reader = StreamReader(exchange.site.limits.event_bytes, awaited, is_open_ended=not is_post)
     reader.on_change = exchange.gateway.caches.noting(backend.name)
     first, is_over = await gather(exchange, call, reader) if reader.awaited else ([], False)
-    request = request_to_keep(backend, intent, body)
-    if reader.awaited and (durable := await begin_durable(exchange, backend, call, reader, first, request)):
+    durable = None
+    if reader.awaited:
+        request = request_to_keep(backend, intent, body)
+        durable = await begin_durable(exchange, backend, call, reader, first, request)
+    if durable is not None:
         await relay_following(exchange, call.answer, durable, kind="durable")
     elif is_over:
         await relay_gathered(exchange, call, reader, first)
