@@ -18,7 +18,7 @@ from gateway.exchange.watches import Watch
 from gateway.policy.streams import Bounds, Hold, LogAway
 from gateway.ports import EventLog, StreamTurn, Telemetry
 from gateway.protocol.errors import encode_error
-from gateway.protocol.events import message_event, parse_event, without_id
+from gateway.protocol.events import message_event, strip_ids
 from gateway.protocol.outcomes import Ended, Failed, Outcome
 from gateway.protocol.streams import StreamReader
 
@@ -194,7 +194,7 @@ class DurablePump:
 
     async def _write(self, blocks: list[bytes]) -> None:
         """Log first, client then."""
-        payloads = [without_id(event) for event in map(parse_event, blocks) if event.data]
+        payloads = strip_ids(blocks)
         if not payloads and not self._journal.is_behind:
             return
         given = await self._journal.write(payloads, self.reader.cursor, is_final=not self.reader.awaited)
@@ -265,7 +265,7 @@ class DurablePump:
         """A request left without a response gets a JSON-RPC error on its id; that is the stream's last event."""
         self.outcome, self.detail = ended.outcome, ended.message
         errors = [
-            without_id(parse_event(message_event(encode_error(ended, self._exchange_id, request_id))))
+            message_event(encode_error(ended, self._exchange_id, request_id))
             for request_id in sorted(self.reader.awaited, key=str)
         ]
         try:

@@ -30,7 +30,7 @@ from gateway.ports import Answer, StreamTurn
 from gateway.protocol import headers as h
 from gateway.protocol.cursors import FIRST_EPOCH, encode_name
 from gateway.protocol.errors import encode_error
-from gateway.protocol.events import message_event, parse_event, without_id
+from gateway.protocol.events import message_event, strip_ids
 from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Failed, Outcome
@@ -246,7 +246,7 @@ async def begin_durable(
         began_at=gateway.wall_clock(),
     )
     hold = Hold(encode_name(bytes.fromhex(gateway.new_trace())), FIRST_EPOCH, owners.me)
-    payloads = [without_id(event) for event in map(parse_event, first) if event.data]
+    payloads = strip_ids(first)
     opened = await open_journal(log, hold, facts, payloads, reader.cursor, reader.retry_seconds, request)
     if opened is None:
         gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)

@@ -5,6 +5,7 @@ an event unchanged passes on its very bytes, and an event that was cut off is ne
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -144,6 +145,19 @@ def without_id(event: Event) -> bytes:
     if event.event == b"message" and event.retry is None and data and b"\n" not in data and b"\r" not in data:
         return b"event: message\ndata: %b\n\n" % data  # what is below would say, for less
     return encode_event(Event(event.data, event.event, None, event.retry))
+
+
+def strip_ids(blocks: Iterable[bytes]) -> list[bytes]:
+    """`without_id` of each of these events that says anything: those without data are the backend's own affair."""
+    kept = []
+    for block in blocks:
+        if (usual := _USUAL.fullmatch(block)) is None:
+            event = _parse_any(block)
+            if event.data:
+                kept.append(without_id(event))
+        elif data := usual[3]:
+            kept.append(b"event: message\ndata: %b\n\n" % data)
+    return kept
 
 
 def with_id(payload: bytes, event_id: bytes) -> bytes:

@@ -103,8 +103,9 @@ class RedisLog:
         more: tuple[Argument, Argument],
     ) -> AppendResult:
         stream, epoch = hold.stream, hold.epoch
+        # Its place is its entry's id, as Redis gives it back.
         sealed = [
-            self._seal(stream, _place(Cursor(seq, epoch)), event) for seq, event in enumerate(events, start=first_seq)
+            self._seal(stream, b"%d-%d" % (seq, epoch), event) for seq, event in enumerate(events, start=first_seq)
         ]
         cursor = self._seal(stream, _CURSOR, upstream_cursor) if upstream_cursor else b""
         bounds = self._bounds
@@ -221,10 +222,6 @@ class RedisLog:
 
 def _keys(stream: StreamName) -> tuple[str, str]:
     return keys.log_key(stream), keys.facts_key(stream)
-
-
-def _place(cursor: Cursor) -> bytes:
-    return b"%d-%d" % cursor
 
 
 def _ms(seconds: float) -> int:

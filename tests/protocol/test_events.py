@@ -13,6 +13,7 @@ from gateway.protocol.events import (
     encode_event,
     message_event,
     parse_event,
+    strip_ids,
     without_id,
 )
 from tests.requirements import proves
@@ -182,6 +183,12 @@ def test_an_event_without_its_id_says_the_same(fields: bytes) -> None:
     event = parse_event(fields + b"\n")
     bare = Event(event.data, event.event, None, event.retry)
     assert without_id(event) == encode_event(bare)
+
+
+@given(st.lists(st.lists(usual_ids | usual_types | usual_data | lines, max_size=4), max_size=3), line_ends)
+def test_events_lose_their_ids_and_those_without_data_are_left_out(events: list[list[bytes]], line_end: bytes) -> None:
+    blocks = [b"".join(field + line_end for field in fields) + line_end for fields in events]
+    assert strip_ids(blocks) == [without_id(event) for event in map(_parse_any, blocks) if event.data]
 
 
 def test_a_line_end_within_data_is_never_written_as_one() -> None:
