@@ -17,6 +17,10 @@ VERSION_WITH_PRIMERS: Final = "2025-11-25"
 """From this version on a stream begins with an event that has an id and no data (basic/transports "Sending Messages" 6);
 older clients would take it for a message."""
 
+RETRY_SECONDS: Final = 3.0
+"""How long clients wait before each attempt to come back, unless the backend wishes otherwise. The SDKs try twice; by themselves
+they have done so after 2 to 2.5 s, when a killed replica may not be up again, nor its balancer know."""
+
 BEHIND_SECONDS: Final = 1.0
 """How soon what waits for Redis is written again, while the backend is silent."""
 
@@ -162,7 +166,7 @@ async def open_journal(
     `retry_seconds`: what the backend wants its clients to wait before they come back; the primer tells them.
     `request`: what is to be kept of the call, so that it can be run once more.
     """
-    primer = PRIMER if retry_seconds is None else b"retry: %d\n%b" % (retry_seconds * 1000, PRIMER)
+    primer = b"retry: %d\n%b" % ((RETRY_SECONDS if retry_seconds is None else retry_seconds) * 1000, PRIMER)
     first = [primer, *payloads] if (facts.shown_version or facts.version) >= VERSION_WITH_PRIMERS else list(payloads)
     result = await log.create(hold, facts, first, upstream_cursor=upstream_cursor, request=request)
     if result.outcome is not Appended.OK:

@@ -27,7 +27,7 @@ from tests.flow.scenes import (
     sse_answer,
     token_of,
 )
-from tests.flow.test_durable import EMPTY, NAME, STEP, BadLog, numbered, stage
+from tests.flow.test_durable import FIRST, NAME, STEP, BadLog, numbered, stage
 from tests.requirements import proves
 
 LOST = "the gateway is being replaced, and this call did not end in time: see what it has done, then call again"
@@ -96,7 +96,7 @@ async def test_a_client_whose_stream_is_released_is_told_to_come_back() -> None:
         await client.until(lambda: client.body)
         drain(world)
         await client.until(lambda: client.has_ended)
-    assert client.writes[0] == numbered(1, EMPTY) + numbered(2, STEP)
+    assert client.writes[0] == numbered(1, FIRST) + numbered(2, STEP)
     assert re.fullmatch(rb"retry: 1[0-9]{3}\n\n", client.writes[1])
     assert (world.record.outcome, world.standing.lost) == (Outcome.OK, 0)
 
@@ -146,7 +146,7 @@ async def test_a_stream_whose_events_wait_for_redis_is_released_when_they_are_wr
         await client.until(lambda: numbered(4, STEP) in client.body)
         world.pumps.release()
         await client.until(lambda: client.has_ended)
-    assert await log.payloads() == [EMPTY, STEP, STEP, STEP]
+    assert await log.payloads() == [FIRST, STEP, STEP, STEP]
     assert world.standing.lost == 0
 
 

@@ -56,6 +56,7 @@ ME: Final = Owner("me")
 STEP: Final = b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\n\n'
 RESULT: Final = b'event: message\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
 EMPTY: Final = b"data: \n\n"
+FIRST: Final = b"retry: 3000\n" + EMPTY
 LARGE: Final = PROGRESS.replace(b"{}", b'{"message":"%b"}' % (b"x" * (QUEUE_BYTES // 4)))
 
 
@@ -151,7 +152,7 @@ async def begin(
     """A stream in the log, as another worker would have begun it."""
     hold = Hold(NAME, 1, owner)
     facts = Facts(digest_session(token), "", "/echo", "echo", A, "up-7", "2025-11-25", b"1", began_at)
-    await log.create(hold, facts, [EMPTY, *payloads], upstream_cursor=upstream_cursor)
+    await log.create(hold, facts, [FIRST, *payloads], upstream_cursor=upstream_cursor)
     return hold
 
 
@@ -163,17 +164,17 @@ async def test_a_client_sees_an_event_when_the_log_has_it_and_not_before() -> No
     log, answer = BadLog(), sse_answer(PRIMER, PROGRESS, live=True)
     world, client = stage(log).will_answer(answer), WatchedClient(log, CALL)
     async with running(world, legacy_post(token=token_of(world)), client):
-        await client.until(lambda: client.body == numbered(1, EMPTY) + numbered(2, STEP))
+        await client.until(lambda: client.body == numbered(1, FIRST) + numbered(2, STEP))
         log.may_append.clear()
         answer.push(PROGRESS)
         await let_others_run()
-        assert client.body == numbered(1, EMPTY) + numbered(2, STEP)
+        assert client.body == numbered(1, FIRST) + numbered(2, STEP)
         log.may_append.set()
         answer.push(FINAL)
         await client.until(lambda: numbered(4, RESULT) in client.body)
         answer.push(b"")
-    assert client.body == numbered(1, EMPTY) + numbered(2, STEP) + numbered(3, STEP) + numbered(4, RESULT)
-    assert await log.payloads() == [EMPTY, STEP, STEP, RESULT]
+    assert client.body == numbered(1, FIRST) + numbered(2, STEP) + numbered(3, STEP) + numbered(4, RESULT)
+    assert await log.payloads() == [FIRST, STEP, STEP, RESULT]
     assert client.unlogged == []
     assert client.until_close
     assert (world.record.outcome, world.record.events) == (Outcome.OK, 3)
@@ -196,7 +197,7 @@ async def test_the_log_keeps_on_when_the_client_has_left() -> None:
         client.leave()
         answer.push(PROGRESS + FINAL)
         answer.push(b"")
-    assert await log.payloads() == [EMPTY, STEP, STEP, RESULT]
+    assert await log.payloads() == [FIRST, STEP, STEP, RESULT]
 
 
 @pytest.mark.parametrize("trouble", [Appended.AWAY, Appended.FULL])
@@ -209,11 +210,11 @@ async def test_while_the_log_is_away_the_client_is_served_and_the_rest_is_logged
         log.answers.append(trouble)
         answer.push(PROGRESS)
         await client.until(lambda: numbered(3, STEP) in client.body)
-        assert await log.payloads() == [EMPTY, STEP]
+        assert await log.payloads() == [FIRST, STEP]
         answer.push(FINAL)
         answer.push(b"")
         await client.until(lambda: numbered(4, RESULT) in client.body)
-    assert await log.payloads() == [EMPTY, STEP, STEP, RESULT]
+    assert await log.payloads() == [FIRST, STEP, STEP, RESULT]
 
 
 async def test_a_client_that_is_ahead_of_the_log_waits_for_it() -> None:
@@ -296,7 +297,7 @@ async def test_a_pump_that_is_fenced_sends_nothing_more_and_lets_go_of_the_backe
         assert isinstance(await log.take_over(NAME, 1, Owner("another")), Takeover)
         answer.push(PROGRESS)
         await client.until(lambda: client.has_ended)
-    assert client.body == numbered(1, EMPTY) + numbered(2, STEP)
+    assert client.body == numbered(1, FIRST) + numbered(2, STEP)
     assert StreamTurn.FENCED in world.telemetry.turns
     assert answer.closings == 1
 
@@ -422,7 +423,7 @@ async def test_an_event_that_was_cut_off_is_taken_from_where_the_backend_resumes
     cut = sse_answer(PRIMER + PROGRESS, b"id: 8\n" + PROGRESS[:40], broken, live=True)
     world = stage(log).will_answer(cut, sse_answer(b"id: 8\n" + PROGRESS, b"id: 9\n" + FINAL))
     client = await run(world, legacy_post(token=token_of(world)), CALL)
-    expected = [numbered(1, EMPTY), numbered(2, STEP), numbered(3, STEP), numbered(4, RESULT)]
+    expected = [numbered(1, FIRST), numbered(2, STEP), numbered(3, STEP), numbered(4, RESULT)]
     assert client.body == b"".join(expected)
     assert [sent.header(b"last-event-id") for sent in world.upstream.sent] == [None, b"7"]
 
@@ -459,7 +460,7 @@ async def test_a_takeover_is_finished_though_its_follower_leaves() -> None:
         await asyncio.wait([exchange], timeout=BOUND_SECONDS)
         log.may_take.set()
         await until_state(log, State.FINISHED)
-    assert await log.payloads() == [EMPTY, STEP, RESULT]
+    assert await log.payloads() == [FIRST, STEP, RESULT]
 
 
 async def test_a_stream_of_ours_that_nobody_pumps_is_taken_up_again() -> None:
@@ -558,7 +559,7 @@ async def push_through(faults: list[Appended | None], is_applied: bool) -> None:
         answer.push(FINAL)
         answer.push(b"")
     payloads = await log.payloads()
-    assert payloads == [EMPTY, STEP, *[STEP] * len(faults), RESULT]
+    assert payloads == [FIRST, STEP, *[STEP] * len(faults), RESULT]
     assert client.body == b"".join(numbered(seq, payload) for seq, payload in enumerate(payloads, start=1))
     if not any(faults):
         assert client.unlogged == []
@@ -579,7 +580,7 @@ async def replay(steps: int, after: int) -> None:
     hold = await begin(log, token, *payloads)
     await log.append(hold, steps + 2, [RESULT], is_final=True)
     client = await run(world, resume(token, after))
-    rest = [EMPTY, *payloads, RESULT][after:]
+    rest = [FIRST, *payloads, RESULT][after:]
     assert client.body == numbered(after, EMPTY) + b"".join(
         numbered(seq, payload) for seq, payload in enumerate(rest, start=after + 1)
     )

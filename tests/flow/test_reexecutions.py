@@ -47,6 +47,7 @@ BROKEN: Final = Failed(Outcome.BROKEN, "the connection broke")
 TRUSTED: Final = msgspec.structs.replace(ECHO, reexecute="read_only")
 CALL: Final = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"find","_meta":{"progressToken":"t"}}}'
 EMPTY: Final = b"data: \n\n"
+FIRST: Final = b"retry: 3000\n" + EMPTY
 
 
 def stage(log: MemoryLog, backend: Any = TRUSTED) -> World:
@@ -111,7 +112,7 @@ async def leave_behind(log: MemoryLog, token: str, *payloads: bytes, body: bytes
         **changes,
     }
     hold = Hold(NAME, 1, DEAD)
-    await log.create(hold, Facts(**fields), [EMPTY, *payloads], request=body)
+    await log.create(hold, Facts(**fields), [FIRST, *payloads], request=body)
     await log.release(hold)
 
 
@@ -133,7 +134,7 @@ async def test_a_call_whose_connection_broke_is_run_again_on_its_session(log: Me
     first = sse_answer(progress(1), progress(2), BROKEN, live=True)
     world = stage(log).will_answer(first, tools(), accepted(), again)
     client = await run(world, legacy_post(token=token_of(world)), CALL)
-    expected = [EMPTY, progress(1), progress(2), progress(3), result(7)]
+    expected = [FIRST, progress(1), progress(2), progress(3), result(7)]
     assert client.body == b"".join(numbered(seq, payload) for seq, payload in enumerate(expected, start=1))
     _, listed, cancelled, called = world.upstream.sent
     assert said(listed) == {"jsonrpc": "2.0", "id": AGAIN, "method": "tools/list", "params": {}}
@@ -395,7 +396,7 @@ async def test_a_second_loss_is_told(log: MemoryLog) -> None:
     second = sse_answer(b"id: 5\n" + progress(2), BROKEN, live=True)
     world = stage(log).will_answer(sse_answer(progress(1), BROKEN, live=True), tools(), accepted(), second)
     client = await run(world, legacy_post(token=token_of(world)), CALL)
-    assert client.body.startswith(numbered(1, EMPTY) + numbered(2, progress(1)) + numbered(3, progress(2)))
+    assert client.body.startswith(numbered(1, FIRST) + numbered(2, progress(1)) + numbered(3, progress(2)))
     assert error_in(client.body)[0] == 7
     assert world.telemetry.turns == [StreamTurn.RUN_AGAIN, StreamTurn.CUT_SHORT]
     assert len(world.upstream.sent) == 4
