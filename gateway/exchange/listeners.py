@@ -11,16 +11,15 @@ from typing import Final
 
 import msgspec
 
-from gateway.exchange.exchanges import Exchange, Gateway
-from gateway.exchange.journals import Journal
+from gateway.exchange.exchanges import Exchange
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.pumps import HandOver
 from gateway.exchange.resumes import HOLD_SECONDS, RETRY_SECONDS, SSE_HEADERS, Follower
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.standing_pumps import StandingPump
+from gateway.exchange.standing_takeovers import take_over
 from gateway.exchange.turns import Turns
-from gateway.exchange.watches import is_ended
-from gateway.policy.streams import NOBODY, LogAway, Reading, Standing, Takeover
+from gateway.policy.streams import NOBODY, LogAway, Reading, Standing
 from gateway.ports import EventLog, StreamTurn
 from gateway.protocol import headers as h
 from gateway.protocol.cursors import START, Cursor, EventId, StreamName, encode_event_id
@@ -175,6 +174,7 @@ class Listening(Follower):
         if self.has_primers and self._cursor != START:
             event_id = encode_event_id(self._stream, self._cursor).encode("ascii")
             await self.exchange.client.write(self.greeting or with_id(PRIMER, event_id))
+        self._headers, self.greeting = None, b""  # idle streams are many
 
     # ---- from the pump, where it is here
 
@@ -288,39 +288,3 @@ class Listening(Follower):
             await gateway.pumps.finish(
                 take_over(gateway, self.log, self.turns, self._stream, epoch, self._token_session, request_id)
             )
-
-
-async def take_over(
-    gateway: Gateway,
-    log: EventLog,
-    turns: Turns,
-    stream: StreamName,
-    epoch: int,
-    session: Session,
-    exchange_id: str,
-) -> None:
-    """Goes on with a stream whose worker is gone, unless another was first. Its name is reserved."""
-    assert gateway.owners is not None
-    pump: StandingPump | None = None
-    try:
-        taken = await log.take_over(stream, epoch, gateway.owners.me)
-        if isinstance(taken, Takeover):
-            if await is_ended(gateway, taken.facts):
-                await log.finish(taken.hold)
-            else:
-                pump = _go_on(gateway, log, turns, taken, session, exchange_id)
-                gateway.telemetry.stream_turned(StreamTurn.TAKEN_OVER)
-    except LogAway:
-        pass  # whoever still follows it tries again
-    finally:
-        if pump is None:
-            gateway.pumps.forget(stream)
-    if pump is not None:
-        gateway.pumps.start(pump, ends_with_client=False, stream=stream)
-
-
-def _go_on(
-    gateway: Gateway, log: EventLog, turns: Turns, taken: Takeover, session: Session, exchange_id: str
-) -> StandingPump:
-    journal, cursor = Journal(log, taken.hold, taken.head.seq + 1), taken.upstream_cursor
-    return StandingPump(gateway, log, turns, journal, taken.facts, session, taken.head, None, cursor, exchange_id)

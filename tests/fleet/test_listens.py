@@ -342,6 +342,50 @@ async def test_a_backend_that_restarts_is_listened_to_again_unseen_by_its_client
     assert client.statuses == [200]
 
 
+@proves("STAND-8")
+async def test_a_stream_outlives_a_redis_that_is_killed_and_comes_back_empty(stage: Stage, redis: RedisServer) -> None:
+    one, two, _ = stage.fleet.replicas
+    client = Listener(await stage.open_session())
+    await client.open(stage.url(one))
+    await stage.say()
+    await client.until_told(1)
+    await asyncio.to_thread(redis.kill)
+    await stage.say()
+    await client.until_told(2)
+    await asyncio.to_thread(redis.start)
+    await wait_until(lambda: bool(redis.tell("KEYS", "*:standing:*")), "the stream is registered again")
+    await stage.say()
+    await client.until_told(3)
+    await client.drop()
+    await stage.say()
+    await client.open(stage.url(two), with_id=True)
+    await client.until_told(4)
+    assert (client.told, client.statuses, stage.statuses) == ([1, 2, 3, 4], [200, 200], {200: 1})
+
+
+@proves("STAND-8")
+async def test_a_get_that_comes_while_redis_is_stopped_is_held_where_the_stream_is_anothers(
+    stage: Stage, redis: RedisServer
+) -> None:
+    one, two, _ = stage.fleet.replicas
+    client = Listener(await stage.open_session())
+    await client.open(stage.url(one))
+    await stage.say()
+    await client.until_told(1)
+    redis.pause()
+    try:
+        late = Listener(stage.sessions[-1])
+        await late.open(stage.url(two))
+        await stage.say()
+        await client.until_told(2)
+        assert late.statuses == [200]
+    finally:
+        redis.resume()
+    await client.until_ended()
+    await stage.say()
+    await late.until_told(3)
+
+
 async def test_the_sdks_client_hears_what_is_said_after_its_replica_was_killed(stage: Stage) -> None:
     heard: list[Any] = []
     changed = asyncio.Event()
