@@ -89,7 +89,7 @@ class Reexecution:
                 return None
             self._endpoint = await self._find_healing(name_tool(request))
             return None if self._endpoint is None else await self._run(self._endpoint, request, seen)
-        except (LogAway, Failed, TimeoutError, msgspec.MsgspecError, RecursionError):
+        except (LogAway, Failed, _Forgotten, TimeoutError, msgspec.MsgspecError, RecursionError):
             return None
 
     async def cancel(self) -> None:

@@ -255,6 +255,18 @@ async def test_a_session_that_must_not_be_healed_is_not_and_nothing_is_run(log: 
     await expect_loss(world, await run(world, resume(token, 1)), asked=1)
 
 
+@proves("AGAIN-3")
+async def test_a_backend_that_forgets_at_once_runs_nothing(log: MemoryLog) -> None:
+    answers = (FakeAnswer(404, []), initialized(), accepted(), FakeAnswer(404, []))
+    world = heal(stage(log)).will_answer(*answers)
+    token = token_of(world, params=PARAMS)
+    await leave_behind(log, token)
+    client = await run(world, resume(token, 1))
+    assert "call again" in error_in(client.body)[2]
+    assert StreamTurn.RUN_AGAIN not in world.telemetry.turns
+    assert StreamTurn.BROKEN not in world.telemetry.turns
+
+
 @proves("AGAIN-4")
 async def test_a_second_run_that_is_waited_for_ends_with_its_worker(log: MemoryLog) -> None:
     world = stage(log).will_answer(tools(), accepted(), sse_answer(result(AGAIN)))
