@@ -71,7 +71,7 @@ def pids_of_workers(replica: Replica) -> list[int]:
 async def test_the_streams_of_a_killed_worker_are_taken_over(
     stage: Stage, http: httpx2.AsyncClient, table: list[str]
 ) -> None:
-    fleet = stage.open(replicas=1, workers=2)
+    fleet = stage.open(replicas=1, workers=4)
     callers = await make_callers(fleet, http, 16)
     async with asyncio.TaskGroup() as tasks:
         calls = [tasks.create_task(caller.run(STEPS, STEP_MILLISECONDS)) for caller in callers]
@@ -80,7 +80,7 @@ async def test_the_streams_of_a_killed_worker_are_taken_over(
         # The kernel shares connections out as it likes: the worker that has more of them has streams.
         os.kill(max(pids_of_workers(fleet.replicas[0]), key=count_sockets_of), signal.SIGKILL)
     reports = [call.result() for call in calls]
-    table.append(f"one worker of two killed: {len(reports)} calls: {summarise(reports)}")
+    table.append(f"one worker of four killed: {len(reports)} calls: {summarise(reports)}")
     assert [faults for report in reports if (faults := report.faults(STEPS))] == []
     cut = [report for report in reports if report.resumes]
     assert cut, "the worker had no streams"
