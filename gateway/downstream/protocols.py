@@ -32,6 +32,10 @@ USER_TIMEOUT_MILLISECONDS: Final = 60_000
 """A client that vanished without FIN is found after these: by probes on a silent connection, by what stays unacknowledged
 on a talking one. Else its stream, and the backend's behind it, would stay open for ever."""
 
+WAITING_REQUESTS: Final = 8
+"""Behind one that is being answered. uvicorn stops reading at the first of them, and who doesn't read never sees that the
+client has left; beyond this nothing is read until one is answered."""
+
 LAST_CALL_SECONDS: Final = 1.0
 """For a request to arrive whose connection was there before the listener closed: its client believes in it."""
 
@@ -159,6 +163,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if not is_idle:
             self._unanswered = (*(c for c in self._unanswered if not c.response_complete), self.cycle)
         super().on_headers_complete()
+        if 0 < len(self.pipeline) < WAITING_REQUESTS:
+            self.flow.resume_reading()
         if isinstance(self.app, Application) and self.app.is_leaving:
             self.cycle.keep_alive = False
 

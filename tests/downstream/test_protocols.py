@@ -12,13 +12,23 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from gateway.downstream.applications import Application
-from gateway.downstream.protocols import GatewayProtocol, find_dead_peers
+from gateway.downstream.protocols import WAITING_REQUESTS, GatewayProtocol, find_dead_peers
 from gateway.downstream.servers import tune
 from gateway.policy.sites import Limits
 from gateway.protocol.outcomes import Outcome
 from tests.downstream.test_applications import Life, operations
 from tests.fakes import BOUND_SECONDS, FakeAnswer, World, site_of
-from tests.flow.scenes import CALL, FINAL, PROGRESS, RESULT, json_answer, modern_body, modern_post, sse_answer
+from tests.flow.scenes import (
+    CALL,
+    FINAL,
+    PROGRESS,
+    RESULT,
+    json_answer,
+    let_others_run,
+    modern_body,
+    modern_post,
+    sse_answer,
+)
 from tests.requirements import proves
 
 SMALL = Limits(body_bytes=1000)
@@ -238,7 +248,22 @@ async def test_a_disconnect_is_noticed_also_when_another_request_waits_behind(is
         await client.send(modern() + post(CALL))
         await client.read_until(PROGRESS)
         await client.hang_up()
-        answer.push(PROGRESS)  # while requests wait nothing is read, and so only a write finds out
+        await asyncio.wait_for(answer.closed.wait(), BOUND_SECONDS)
+    assert len(world.upstream.sent) == 1
+
+
+@both_ways
+@proves("NET-3")
+async def test_beyond_so_many_waiting_requests_no_more_is_read_and_only_a_write_finds_out(is_direct: bool) -> None:
+    answer = sse_answer(PROGRESS, live=True)
+    world = World().will_answer(answer)
+    async with connected(world, is_direct=is_direct) as client:
+        await client.send(modern() + post(CALL) * WAITING_REQUESTS)
+        await client.read_until(PROGRESS)
+        await client.hang_up()
+        await let_others_run()
+        assert not answer.closings
+        answer.push(PROGRESS)
         answer.push(PROGRESS)
         await asyncio.wait_for(answer.closed.wait(), BOUND_SECONDS)
     assert len(world.upstream.sent) == 1
