@@ -67,6 +67,8 @@ def doubts(settings: Settings) -> Iterator[str]:
     if exposed and (settings.site.public_url or "").startswith("http://"):
         yield "public_url is http://: unless the network is trusted, let a load balancer end TLS before it"
     for backend in settings.site.backends.values():
+        if backend.reexecute != "never" and settings.redis == "none":
+            yield f"backends.{backend.name}: its `reexecute` has no effect without `redis`, no call is kept"
         if backend.tls != Tls() and not any(url.startswith("https://") for url in backend.endpoints):
             yield f"backends.{backend.name}: its `tls` has no effect, no endpoint is an https:// URL"
         for url in backend.endpoints:

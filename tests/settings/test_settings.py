@@ -269,6 +269,11 @@ def test_what_is_allowed_but_hardly_meant_is_doubted(tmp_path: Path) -> None:
     assert list(doubts(read(tmp_path, ECHO.replace("]}", "], tls: {server_name: a}}")))) == [
         "backends.echo: its `tls` has no effect, no endpoint is an https:// URL"
     ]
+    trusting = ECHO.replace("]}", "], reexecute: read_only}")
+    assert list(doubts(read(tmp_path, trusting))) == [
+        "backends.echo: its `reexecute` has no effect without `redis`, no call is kept"
+    ]
+    assert list(doubts(read(tmp_path, f"{trusting}redis: memory\n"))) == []
     assert list(doubts(read(tmp_path, ECHO))) == []
     assert list(doubts(read(tmp_path, "{}"))) == ["there are no backends: every request will be answered with 404"]
 
