@@ -206,8 +206,8 @@ class Follower:
             if reading.owner != NOBODY:
                 self._leave_owner = gateway.owners.follow(reading.owner, self.ring)
         # Ours, and not pumped: a takeover whose answer we never got, or a pump that gave up on a Redis that was away.
-        is_orphan = reading.owner == gateway.owners.me and not gateway.pumps.has(self._stream)
-        if reading.owner == NOBODY or is_orphan or gateway.owners.is_gone(reading.owner):
+        is_unpumped = reading.owner == gateway.owners.me and not gateway.pumps.has(self._stream)
+        if reading.owner == NOBODY or is_unpumped or gateway.owners.is_gone(reading.owner):
             await self._take_over(reading.epoch)
 
     async def _take_over(self, epoch: int) -> None:

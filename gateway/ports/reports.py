@@ -44,7 +44,7 @@ class StreamTurn(StrEnum):
 
     TAKEN_OVER = "taken_over"  # this worker goes on with another's
     FENCED = "fenced"  # another worker goes on with ours
-    RELEASED = "released"  # we drain, and gave it up
+    RELEASED = "released"  # given up for whoever follows it: we drain, or it was an orphan too many
     LOSS_REPORTED = "loss_reported"  # a client was told that events are gone
     NOT_KEPT = "not_kept"  # the log was away or full when it began: it lasts as long as its connections
     CUT_SHORT = "cut_short"  # the backend couldn't resume it: its request got an error
