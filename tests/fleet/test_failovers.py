@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.fleet.crowds import Crowd, gathering, lossless, silent, wait_for
+from tests.fleet.crowds import STEPS, Crowd, gathering, lossless, silent, wait_for
 from tests.fleet.fleet import Fleet, running_fleet
 from tests.fleet.processes import serving
-from tests.fleet.resumable import summarise
+from tests.fleet.resumable import Caller, summarise
 from tests.redis.fixtures import *  # noqa: F403  # fixtures are found by name
 from tests.redis.sentinels import Watched
 from tests.redis.servers import Cluster, running
@@ -25,6 +25,8 @@ from tests.requirements import proves
 STEP_MILLISECONDS = 150
 ALONE_AT = 8
 """From this step on the old primary has been alone long enough to have acknowledged what will be lost."""
+
+SETTLED_STEPS = 8
 
 CONFIG = """
 redis: {redis}
@@ -67,6 +69,12 @@ async def test_what_the_old_primary_alone_knew_is_told_and_nothing_comes_twice(
     assert [bool(caller.report.error) for caller in crowd.sleeping] == [True] * len(crowd.sleeping)
 
 
+async def wait_for_more(callers: list[Caller], steps: int) -> None:
+    """Until each has had so many more, or all."""
+    goals = [min(len(caller.report.steps) + steps, STEPS) for caller in callers]
+    await wait_for(lambda: all(len(c.report.steps) >= goal for c, goal in zip(callers, goals, strict=True)))
+
+
 async def wait_for_steps(crowd: Crowd, steps: int) -> None:
     await wait_for(lambda: all(caller.report.steps[-1:] >= [steps] for caller in (*crowd.attached, *crowd.following)))
 
@@ -84,6 +92,8 @@ async def test_streams_in_a_cluster_go_on_though_one_of_its_nodes_and_a_replica_
                 await asyncio.to_thread(cluster.nodes[0].kill)
                 await crowd.call_late()
                 await crowd.wait_until_cut()
+                await asyncio.to_thread(cluster.wait_replaced, until)
+                await wait_for_more(crowd.attached, SETTLED_STEPS)  # what waited for the node has been written
                 fleet.kill(0)
     table.append(
         f"a node of the Redis Cluster and a replica killed: {len(crowd.reports)} calls: {summarise(crowd.reports)}"

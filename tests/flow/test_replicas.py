@@ -201,6 +201,18 @@ def test_an_event_that_was_lost_is_not_taken_for_the_next_one_with_its_number() 
         assert fleet.callers[0].report.error
 
 
+@proves("DUR-6", "LOG-3")
+def test_what_was_lost_while_a_client_was_away_is_told_to_it() -> None:
+    with simulated(3) as fleet:
+        fleet.call(0)
+        fleet.step(0)
+        fleet.cut(0, quietly=False)
+        fleet.lag(0, times=2)
+        fleet.step(0)
+        fleet.loop.pass_time(1.0)
+        assert fleet.callers[0].report.error
+
+
 @proves("DUR-7")
 def test_two_followers_on_one_replica_take_a_stream_over_once() -> None:
     with simulated(3) as fleet:

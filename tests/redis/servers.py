@@ -215,6 +215,12 @@ class Cluster:
         for replica in self.nodes[3:]:
             until(lambda node=replica: "master_link_status:up" in _text(node.tell("INFO", "replication")))  # type: ignore[misc]
 
+    def wait_replaced(self, until: Callable[[Callable[[], bool]], None]) -> None:
+        """Returns when the replica of the first node, which is dead, has its place, and all others know."""
+        until(lambda: _text(self.nodes[3].tell("ROLE")[0]) == "master")
+        for node in self.nodes[1:]:
+            until(lambda node=node: "cluster_state:ok" in _text(node.tell("CLUSTER", "INFO")))  # type: ignore[misc]
+
     def _sees_all(self, node: RedisServer) -> bool:
         return f"cluster_known_nodes:{len(self.nodes)}" in _text(node.tell("CLUSTER", "INFO"))
 
