@@ -98,7 +98,7 @@ class Worker:
                 new_trace=new_trace,
             )
             await self._remember(stack, gateway)
-            stack.push_async_callback(caches.close)
+            stack.push_async_callback(caches.tidings.close)
             stack.push_async_callback(hubs.close)
             stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
             self._gateway, self._room = gateway, room
@@ -135,7 +135,7 @@ class Worker:
                 room = self._redis = await stack.enter_async_context(redis)
                 healings = RedisHealings(redis.store)
                 stack.push_async_callback(_stop, asyncio.create_task(warn_of_eviction(redis)))
-        gateway.caches.invalidations = room.invalidations
+        gateway.caches.tidings.invalidations = room.invalidations
         gateway.log, gateway.marks, gateway.healer = room.log, room.marks, Healer(healings)
         gateway.owners = owners = Owners(room.heartbeats, Owner(new_trace()), ttl_seconds, time.monotonic)
         stack.push_async_callback(_stop, asyncio.create_task(owners.run()))

@@ -16,7 +16,7 @@ from gateway.aggregates.targets import resolve
 from gateway.exchange.bells import Bell
 from gateway.exchange.exchanges import Exchange
 from gateway.exchange.gatherings import PAUSES_SECONDS
-from gateway.exchange.hubs import Listener
+from gateway.exchange.hub_listeners import Listener
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.recalls import asker_of
 from gateway.exchange.resumes import SSE_HEADERS

@@ -14,15 +14,13 @@ A backend's word that a list changed drops what is kept of it, and what is on it
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
-import msgspec
-
+from gateway.exchange.flights import Flight, Kept
+from gateway.exchange.tidings import Tidings
 from gateway.policy.backends import Backend
 from gateway.policy.caches import (
-    ENTRY_BYTES,
     Asker,
     CacheBounds,
     CacheOutcome,
@@ -32,35 +30,12 @@ from gateway.policy.caches import (
     lifetime_seconds,
     may_share,
 )
-from gateway.policy.streams import LogAway
 from gateway.ports import Invalidations, Telemetry
-from gateway.protocol.cacheables import CHANGED_METHODS, Cacheable, Scope, parse_cacheable, parse_freshness
+from gateway.protocol.cacheables import CHANGED_METHODS, Scope, parse_cacheable, parse_freshness
 from gateway.protocol.changes import Change
 
 PATIENCE_SECONDS: Final = 5.0
 """How long anybody waits for another's answer; then it asks for itself: the other may have met a bad endpoint."""
-
-TELL_SECONDS: Final = 0.25
-"""How long `invalidate` waits for Redis to take the news. It is told all the same as soon as Redis is back."""
-
-_REST_SECONDS: Final = (0.25, 0.5, 1.0, 2.0, 5.0)
-
-
-class Kept(msgspec.Struct, frozen=True, gc=False):
-    """An answer that is kept. `until`: here; `stale`: at the clients, by the backend's own word."""
-
-    cacheable: Cacheable
-    headers: Headers  # of the reply
-    until: float
-    stale: float
-
-    @property
-    def size_bytes(self) -> int:
-        return ENTRY_BYTES + len(self.cacheable.before) + len(self.cacheable.after)
-
-    def left_ms(self, now: float) -> int:
-        """What is left of its `ttlMs`. A client that were told the whole of it again would keep it for up to twice as long."""
-        return int((self.stale - now) * 1000)
 
 
 class Told(NamedTuple):
@@ -72,46 +47,6 @@ class Told(NamedTuple):
     outcome: CacheOutcome
 
 
-class Flight:
-    """One request under way whose answer may be kept. `land` or `close` it, whatever becomes of it."""
-
-    __slots__ = ("_arrived", "_caches", "asker_may_share", "backend", "is_stale", "kept", "key", "outcome", "was_left")
-
-    def __init__(self, caches: "Caches", backend: Backend, key: Key, *, asker_may_share: bool) -> None:
-        self._caches = caches
-        self._arrived = asyncio.Event()
-        self.backend = backend
-        self.key = key
-        self.asker_may_share = asker_may_share
-        self.is_stale = False  # something changed since it was asked
-        self.kept: Kept | None = None
-        self.was_left = False
-        self.outcome: CacheOutcome | None = None
-
-    def land(self, result: bytes | None, headers: Headers = ()) -> CacheOutcome:
-        """The answer is here, and is kept if it may be; None: it was no result. `headers`: of a reply that has it."""
-        if self.outcome is None:
-            self.kept = self._caches.keep(self, result, headers)
-            self.outcome = CacheOutcome.UNKEPT if self.kept is None else CacheOutcome.MISS
-            self._arrived.set()
-        return self.outcome
-
-    def close(self, *, was_left: bool = False) -> None:
-        """There will be no answer; `was_left`: since nobody waits for it any more. Harmless after `land`."""
-        if self.outcome is None:
-            self.was_left = was_left
-            self.land(None)
-
-    async def wait(self, until: float) -> bool:
-        """Whether it came to its end by then."""
-        try:
-            async with asyncio.timeout_at(until):
-                await self._arrived.wait()
-        except TimeoutError:
-            return False
-        return True
-
-
 class Caches:
     """What one worker keeps. `bounds` may be replaced at any time."""
 
@@ -120,7 +55,7 @@ class Caches:
     ) -> None:
         """`invalidations`: how other workers are told, and tell, of changes; None: there are none."""
         self.bounds = CacheBounds()
-        self.invalidations = invalidations
+        self.tidings = Tidings(invalidations)
         self._telemetry = telemetry
         self._clock = clock
         self._entries: dict[Key, Kept] = {}  # what was longest not asked for stands first
@@ -130,8 +65,6 @@ class Caches:
         self._flights: set[Flight] = set()
         self._leaders: dict[Key, Flight] = {}
         self._unkept: set[tuple[str, str]] = set()  # backend and method whose last answer was not to be kept
-        self._telling: dict[tuple[str, Change], asyncio.Task[None]] = {}
-        self._to_tell: set[tuple[str, Change]] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -208,7 +141,7 @@ class Caches:
                 return leader.kept
             if not leader.was_left:
                 break
-        flight = Flight(self, backend, key, asker_may_share=shares)
+        flight = Flight(self.keep, backend, key, asker_may_share=shares)
         self._flights.add(flight)
         if (backend.name, key.method) not in self._unkept:
             self._leaders.setdefault(key, flight)
@@ -256,9 +189,8 @@ class Caches:
         before = self._backends.get(backend.name)
         self._backends[backend.name] = backend
         if before is None:
-            if self.invalidations is not None:
-                for change in Change:
-                    self.invalidations.hear(_name(backend.name, change), partial(self.drop, backend.name, change))
+            for change in Change:
+                self.tidings.hear(_name(backend.name, change), partial(self.drop, backend.name, change))
         elif before != backend:
             self._drop(lambda key: key.backend == backend.name)
 
@@ -285,47 +217,16 @@ class Caches:
     def note_change(self, backend: str, change: Change) -> None:
         """The backend says that a list has changed: it is dropped here at once, and soon by all other workers."""
         self.drop(backend, change)
-        if self.invalidations is None:
-            return
-        news = (backend, change)
-        self._to_tell.add(news)
-        if news not in self._telling:
-            self._telling[news] = asyncio.get_running_loop().create_task(self._tell(self.invalidations, news))
+        self.tidings.tell(_name(backend, change))
 
     def noting(self, backend: str) -> Callable[[Change], None]:
         """`note_change` of that backend, for whoever reads a stream of its."""
         return partial(self.note_change, backend)
 
     async def invalidate(self, backend: str, change: Change) -> None:
-        """As `note_change`, and returns when the others have been told, or after `TELL_SECONDS`."""
+        """As `note_change`, and returns when the others have been told, or not soon."""
         self.note_change(backend, change)
-        if (task := self._telling.get((backend, change))) is not None:
-            await asyncio.wait([task], timeout=TELL_SECONDS)
-
-    async def _tell(self, invalidations: Invalidations, news: tuple[str, Change]) -> None:
-        """Tells it until it is told; whatever comes meanwhile is told once more."""
-        failures = 0
-        try:
-            while news in self._to_tell:
-                self._to_tell.discard(news)
-                try:
-                    await invalidations.tell(_name(*news))
-                    failures = 0
-                except LogAway:
-                    self._to_tell.add(news)
-                    await asyncio.sleep(_REST_SECONDS[min(failures, len(_REST_SECONDS) - 1)])
-                    failures += 1
-        finally:
-            del self._telling[news]
-
-    async def close(self) -> None:
-        """Tells nobody any more."""
-        tasks = list(self._telling.values())
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await self.tidings.wait_told(_name(backend, change))
 
 
 def _name(backend: str, change: Change) -> str:

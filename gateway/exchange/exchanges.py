@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.exchange.caches import Caches, Flight
+from gateway.exchange.caches import Caches
+from gateway.exchange.flights import Flight
 from gateway.exchange.healers import Healer
 from gateway.exchange.hubs import Hubs
 from gateway.exchange.owners import Owners

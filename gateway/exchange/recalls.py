@@ -7,8 +7,8 @@ every client takes (2026-07-28, basic/transports "Sending Messages").
 
 from typing import Final
 
-from gateway.exchange.caches import Flight, Kept
 from gateway.exchange.exchanges import Exchange, reply
+from gateway.exchange.flights import Flight, Kept
 from gateway.policy.backends import Backend
 from gateway.policy.caches import Asker, CacheOutcome, key_for, material_headers, may_share
 from gateway.ports import Answer

@@ -6,7 +6,7 @@ What it asks for in a way that isn't known here goes to the backend as it is, on
 import asyncio
 
 from gateway.exchange.exchanges import Exchange
-from gateway.exchange.hubs import Listener
+from gateway.exchange.hub_listeners import Listener
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.recalls import asker_of
 from gateway.exchange.standing import listen_ended

@@ -177,14 +177,14 @@ async def test_many_changes_at_once_are_told_twice_at_most() -> None:
 
 @proves("CACHE-6")
 async def test_a_change_is_told_as_soon_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.exchange.caches._REST_SECONDS", (0.0,))
+    monkeypatch.setattr("gateway.exchange.tidings._REST_SECONDS", (0.0,))
     deaf = Deaf(failures=3)
     deaf.go_on.set()
     caches = Caches(FakeTelemetry(), lambda: NOW, deaf)
     caches.note_change("echo", Change.TOOLS)
     await asyncio.wait_for(deaf.heard.wait(), BOUND_SECONDS)
     assert deaf.told == ["changed tools echo"] * 4
-    await caches.close()
+    await caches.tidings.close()
 
 
 async def test_who_closes_tells_nobody_any_more() -> None:
@@ -192,5 +192,5 @@ async def test_who_closes_tells_nobody_any_more() -> None:
     caches = Caches(FakeTelemetry(), lambda: NOW, deaf)
     caches.note_change("echo", Change.TOOLS)
     await let_others_run()
-    await asyncio.wait_for(caches.close(), BOUND_SECONDS)
+    await asyncio.wait_for(caches.tidings.close(), BOUND_SECONDS)
     assert not deaf.heard.is_set()

@@ -167,7 +167,7 @@ async def play(steps: list[Step], trusts: bool) -> None:
     assert stage.open == [], "somebody waits for ever"
     for worker in stage.workers:
         assert (worker._flights, worker._leaders) == (set(), {})
-        await worker.close()
+        await worker.tidings.close()
 
 
 @proves("CACHE-3", "CACHE-4", "CACHE-5", "CACHE-6", "CACHE-7")

@@ -379,7 +379,7 @@ async def test_a_change_is_told_to_all_workers_before_any_listener() -> None:
         def hear(self, name: str, take: Callable[[], None]) -> Callable[[], None]:
             return take
 
-    world.caches.invalidations = Invalidations()
+    world.caches.tidings.invalidations = Invalidations()
     async with audience(world) as who:
         client = await who.join(listen(1, toolsListChanged=True))
         answer.push(told(TOOLS))

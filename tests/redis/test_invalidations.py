@@ -54,5 +54,5 @@ async def test_what_is_kept_is_dropped_when_redis_is_back_and_a_change_told_mean
         await until_kept(other)
         one.note_change("echo", Change.TOOLS)
         await until_dropped(other)
-        await one.close()
-        await other.close()
+        await one.tidings.close()
+        await other.tidings.close()
