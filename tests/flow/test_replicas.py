@@ -206,6 +206,7 @@ def test_what_was_lost_while_a_client_was_away_is_told_to_it() -> None:
     with simulated(3) as fleet:
         fleet.call(0)
         fleet.step(0)
+        fleet.kill(1)  # where the client turns next: it is a while until it finds another
         fleet.cut(0, quietly=False)
         fleet.lag(0, times=2)
         fleet.step(0)
