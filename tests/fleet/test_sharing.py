@@ -119,3 +119,22 @@ async def test_hundreds_of_listeners_are_one_stream_of_the_backends(stage: Stage
     await wait_for_metric(stage.fleet, 0, "mcp_gateway_open_streams", kind="listen")
     await wait_for_metric(stage.fleet, 0, "mcp_gateway_shared_listens", backend="lists")
     assert stage.listening == []
+
+
+@proves("LISTEN-3")
+async def test_a_backend_that_restarts_costs_its_listeners_nothing_but_a_look(
+    stage: Stage, http: httpx2.AsyncClient
+) -> None:
+    wanted = {"notifications": {"toolsListChanged": True}}
+    async with http.stream("POST", stage.url(0), **modern("subscriptions/listen", wanted)) as response:
+        events = read_events(response)
+        await anext(events)
+        await until_kept(stage, http, 0)
+        for _ in range(3):
+            asked = stage.lists
+            await stage.backend.stop()
+            await stage.backend.start()
+            assert (await anext(events))["method"] == CHANGED  # it may have been told of something unheard
+            await stage.list_tools(http, 0)
+            assert stage.lists == asked + 1
+            await until_kept(stage, http, 0)
