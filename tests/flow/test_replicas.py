@@ -5,11 +5,8 @@ gap; that one id is one event for ever; that a replay is the rest of the log; an
 hasn't, unless the log is known to be away. At the end all is well again, and no call may still hang.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -173,107 +170,6 @@ class Outages(Crashes):
     @rule(empty=st.booleans())
     def fail_over(self, empty: bool) -> None:
         self.all("fail_over", empty=empty)
-
-
-# ---- histories worth telling: that were found and mended, or that chance seldom makes
-
-
-@proves("DUR-3")
-def test_a_replica_that_wakes_says_nothing_to_a_client_that_stayed_with_it() -> None:
-    with simulated(3) as fleet:
-        fleet.call(0)
-        fleet.step(0)
-        fleet.double(0, seat=1)
-        fleet.freeze(0, notices=False)
-
-
-@proves("DUR-6", "EVID-1")
-def test_an_event_that_was_lost_is_not_taken_for_the_next_one_with_its_number() -> None:
-    with simulated(3) as fleet:
-        fleet.call(0)
-        fleet.step(0)
-        fleet.cut(0, quietly=False)
-        fleet.loop.pass_time(1.0)
-        fleet.lag(0, times=1, dying=0)
-        fleet.loop.pass_time(20.0)
-        fleet.step(0, times=2)
-        fleet.loop.pass_time(1.0)
-        assert fleet.callers[0].report.error
-
-
-@proves("DUR-6", "LOG-3")
-def test_what_was_lost_while_a_client_was_away_is_told_to_it() -> None:
-    with simulated(3) as fleet:
-        fleet.call(0)
-        fleet.step(0)
-        fleet.kill(1)  # where the client turns next: it is a while until it finds another
-        fleet.cut(0, quietly=False)
-        fleet.lag(0, times=2)
-        fleet.step(0)
-        fleet.loop.pass_time(1.0)
-        assert fleet.callers[0].report.error
-
-
-@proves("DUR-7")
-def test_two_followers_on_one_replica_take_a_stream_over_once() -> None:
-    with simulated(3) as fleet:
-        fleet.call(0)
-        fleet.step(0)
-        fleet.cut(0, quietly=False)
-        fleet.double(0, seat=1)
-        fleet.kill(0)
-        fleet.loop.pass_time(20.0)
-        fleet.step(0, times=2)
-        assert fleet.callers[0].job.resumes == 1
-
-
-@proves("DUR-4")
-def test_a_burst_that_comes_before_a_client_has_its_first_event_leaves_it_an_id_to_resume_from() -> None:
-    with simulated(1) as fleet:
-        fleet.call(0, version="2025-06-18")
-        fleet.cut_upstream(0)
-        fleet.step(0, times=3, size=LARGE)
-
-
-@proves("DUR-4")
-def test_a_client_that_has_no_id_yet_is_not_let_go_to_poll() -> None:
-    with simulated(1) as fleet:
-        fleet.call(0, version="2025-06-18")
-        fleet.rest(0)
-
-
-@proves("MARK-9")
-def test_a_call_that_is_cancelled_before_it_has_a_stream_is_not_asked_for_again() -> None:
-    with simulated(1) as fleet:
-        fleet.call(0, version="2025-06-18")
-        fleet.cancel(0, 0, deletes=False)
-
-
-@proves("DUR-2", "DUR-7")
-@pytest.mark.parametrize("mood", [Mood.AWAY, Mood.FULL, Mood.READ_ONLY])
-def test_who_follows_a_stream_that_ended_in_a_long_outage_does_not_wait_for_ever(mood: Mood) -> None:
-    with simulated(3) as fleet:
-        fleet.call(0)
-        fleet.step(0)
-        fleet.cut(0, quietly=False)
-        fleet.loop.pass_time(1.0)
-        fleet.suffer(mood)
-        fleet.finish(0)
-        fleet.loop.pass_time(90.0)
-
-
-@contextmanager
-def simulated(size: int) -> Iterator[Fleet]:
-    """A fleet to which something happens in the block; then all is well, and every call must come to its end."""
-    fleet = Fleet(size)
-    try:
-        yield fleet
-        fleet.end()
-    finally:
-        fleet.close()
-
-
-# ---- and any history
 
 
 def run(machine: type[RuleBasedStateMachine]) -> None:
