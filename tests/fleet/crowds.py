@@ -1,8 +1,8 @@
 """Clients with long calls under way, in every state in which a fault can meet them, and what they saw of it.
 
-async with gathering(url, http) as crowd:      # attached, and following from the log on another replica
+async with gathering(url, http) as crowd:
     ... the fault begins ...
-    await crowd.wait_until_cut()               # others have lost their connections since, and come back
+    await crowd.wait_until_cut()
     ... it ends ...
 crowd.reports
 """
@@ -122,8 +122,8 @@ def find_silence(report: Report) -> list[str]:
         found.append(f"not a beginning: steps {report.steps}, {report.doubled} doubled")
     if report.result:
         found += report.faults(STEPS)
-    elif not (report.error or report.refusal):
-        found.append("neither a result nor a word of its loss")
+    elif not ("call again" in report.error or report.refusal.startswith("HTTP 404")):
+        found.append(f"no result, and no word of its loss: error {report.error!r}, refusal {report.refusal!r}")
     return found
 
 
