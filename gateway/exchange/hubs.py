@@ -90,7 +90,7 @@ class Hub:
             self._leave_if_idle()
         if self._honoured is None or self.task.done():
             return None
-        listener = Listener(self, wanted.within(self._honoured), bell)
+        listener = Listener(self, wanted.honoured_by(self._honoured), bell)
         self._listeners[listener] = None
         self._stay()
         return listener

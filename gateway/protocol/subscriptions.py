@@ -37,9 +37,9 @@ class Filter(msgspec.Struct, frozen=True):
     changes: frozenset[Change] = frozenset()
     uris: tuple[str, ...] = ()
 
-    def within(self, other: "Filter") -> "Filter":
-        """What both have."""
-        return Filter(self.changes & other.changes, tuple(uri for uri in self.uris if uri in other.uris))
+    def honoured_by(self, server: "Filter") -> "Filter":
+        """What the server, asked for these very URIs, will tell of it. It may spell a URI in a way of its own."""
+        return Filter(self.changes & server.changes, server.uris if self.uris else ())
 
 
 class _Wanted(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -159,6 +159,16 @@ async def test_a_stream_is_shared_by_who_watches_the_same_resources_with_the_sam
     assert world.upstream.sent[-1].header(b"x-api-key") == (headers[0][1] if headers else None)
 
 
+@proves("LISTEN-1")
+async def test_a_backend_may_spell_a_resource_in_its_own_way() -> None:
+    answer = sse_answer(ack(**ALL, resourceSubscriptions=["a:/x/"]), live=True)
+    async with audience(World().will_answer(answer)) as who:
+        client = await who.join(listen(1, resourceSubscriptions=["a:/x"]))
+        answer.push(told("notifications/resources/updated", uri="a:/x/"))
+        await client.until(lambda: len(heard(client)) == 2)
+        assert heard(client)[0]["params"]["notifications"] == {"resourceSubscriptions": ["a:/x/"]}
+
+
 @proves("LISTEN-2")
 @pytest.mark.parametrize(
     "body",
