@@ -1,6 +1,6 @@
 """An aggregate and a request: turned to the one member that it is for, or answered here for all of them."""
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from gateway.aggregates.members import turn_to
 from gateway.aggregates.questions import name_headers
@@ -41,6 +41,11 @@ from gateway.protocol.namespaces import PROGRESS
 from gateway.protocol.outcomes import Outcome, Rejected
 from gateway.protocol.subscriptions import LISTEN
 from gateway.protocol.versions import Era
+
+LEGACY_METHODS: Final = frozenset(
+    {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
+)
+"""Requests that 2026-07-28 no longer has."""
 
 
 def look(exchange: Exchange, call: Call) -> Call:
@@ -109,6 +114,8 @@ def meet_listening(exchange: Exchange, aggregate: Aggregate, intent: Listen | Re
 async def meet_request(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> Narrowed | None:
     """By its method."""
     method = intent.first.method
+    if intent.era is Era.MODERN and method in LEGACY_METHODS:
+        raise unknown_method(intent)
     if (target := TARGETS.get(method)) is not None:
         if method == "resources/read" and (intent.first.name is not None):
             return await meet_reading(exchange, aggregate, intent, body)
@@ -123,16 +130,21 @@ async def meet_request(exchange: Exchange, aggregate: Aggregate, intent: Send, b
         await discover_all(exchange, aggregate, intent, body)
     elif method == LISTEN and intent.era is Era.MODERN:
         await listen_to_all(exchange, aggregate, intent, body)
-    elif method == "initialize" and intent.era is Era.LEGACY:
+    elif method == "initialize":
         await begin_all(exchange, aggregate, intent, body)
-    elif method == "logging/setLevel" and intent.era is Era.LEGACY:
+    elif method == "logging/setLevel":
         await set_level(exchange, aggregate, body)
     elif method == "ping":
         await reply_result(exchange, b"{}")
     else:
-        status = 404 if intent.era is Era.MODERN else 200  # 2026-07-28, basic/transports "Status Codes"
-        raise Rejected(Outcome.UNKNOWN_METHOD, f"Method not found: {method}", status=status)
+        raise unknown_method(intent)
     return None
+
+
+def unknown_method(intent: Send) -> Rejected:
+    """No server here has the method, or none that speaks this era."""
+    status = 404 if intent.era is Era.MODERN else 200  # 2026-07-28, basic/transports "Status Codes"
+    return Rejected(Outcome.UNKNOWN_METHOD, f"Method not found: {intent.first.method}", status=status)
 
 
 async def meet_reading(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> Narrowed | None:

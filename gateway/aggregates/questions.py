@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.aggregates.members import copy_for
 from gateway.exchange.exchanges import Exchange
-from gateway.exchange.healings import forward_healing
+from gateway.exchange.healings import forgotten, forward_healing
 from gateway.exchange.recalls import asker_of
 from gateway.exchange.responses import read_response
 from gateway.policy.aggregates import Aggregate, Member
@@ -21,7 +21,7 @@ from gateway.protocol import headers as h
 from gateway.protocol.cacheables import CACHEABLE_METHODS, normalize_request
 from gateway.protocol.intents import Send
 from gateway.protocol.messages import Kind, Message
-from gateway.protocol.outcomes import Ended, Failed, Outcome
+from gateway.protocol.outcomes import Ended, Failed, Outcome, Rejected
 from gateway.protocol.splices import find
 from gateway.protocol.versions import Era
 
@@ -85,6 +85,9 @@ async def ask_anew(exchange: Exchange, backend: Backend, method: str, params: Fi
     name_headers(exchange, {h.METHOD: method.encode(), h.NAME: None})
     intent = _intent_of(exchange, method, request_id)
     call = await forward_healing(exchange, backend, find_endpoint(exchange, backend), intent, body)
+    if call.answer.status == 404 and exchange.session is not None:
+        call.end(Outcome.BACKEND_REFUSED)
+        raise forgotten(exchange)
     try:
         response = await read_response(call, request_id, exchange.site.limits.answer_bytes)
     finally:
@@ -144,10 +147,13 @@ async def ask_all(
     members: Iterable[Member],
     question: Callable[[Exchange, Backend], Awaitable[T]],
 ) -> tuple[dict[str, T], dict[str, LeftOut]]:
-    """What each member answered, and why the others didn't; both by backend, in the order of the configuration."""
+    """What each member answered, and why the others didn't; both by backend, in the order of the configuration.
+
+    Raises `Rejected` (UNKNOWN_SESSION) where the client has ended the whole session.
+    """
     era = Era.MODERN if exchange.record.era == Era.MODERN else Era.LEGACY
 
-    async def put(member: Member) -> T | LeftOut:
+    async def put(member: Member) -> T | LeftOut | Rejected:
         copy, backend = copy_for(exchange, aggregate, member)
         if exchange.gateway.eras.speaks(backend, era) is False:
             return LeftOut("era_mismatch", f"it doesn't speak {era} protocol versions")
@@ -158,6 +164,9 @@ async def ask_all(
             return LeftOut("timed_out", f"no answer within {aggregate.deadline_seconds:g} s")
         except Refused as refused:
             return LeftOut("rpc_error", str(refused))
+        except Rejected as rejected:
+            is_whole = rejected.outcome is Outcome.UNKNOWN_SESSION and rejected.http_status == 404
+            return rejected if is_whole else LeftOut(rejected.outcome, rejected.message)
         except Ended as ended:
             return LeftOut(ended.outcome, ended.message)
 
@@ -166,6 +175,8 @@ async def ask_all(
     given: dict[str, T] = {}
     left_out: dict[str, LeftOut] = {}
     for member, answer in zip(asked, answers, strict=True):
+        if isinstance(answer, Rejected):
+            raise answer
         if isinstance(answer, LeftOut):
             left_out[member.backend] = answer
             exchange.gateway.telemetry.member_left_out(aggregate.name, member.backend, answer.reason, answer.detail)

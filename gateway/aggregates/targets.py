@@ -153,4 +153,6 @@ async def _resolve_unlisted(exchange: Exchange, aggregate: Aggregate, kind: Kind
 def unknown(kind: Kind, shown: str, era: Era) -> Rejected:
     """The same for a name that no member has and for one that may not be seen."""
     what = {Kind.TOOL: "tool", Kind.PROMPT: "prompt"}.get(kind, "resource")
-    return Rejected(Outcome.UNKNOWN_NAME, f"Unknown {what}: {shown}", status=400 if era is Era.MODERN else 200)
+    status = 400 if era is Era.MODERN else 200
+    data = {"uri": shown} if kind.is_uri else None  # 2026-07-28, server/resources "Error Handling"
+    return Rejected(Outcome.UNKNOWN_NAME, f"Unknown {what}: {shown}", status=status, data=data)

@@ -15,7 +15,7 @@ from gateway.exchange.attempts import forward
 from gateway.exchange.endings import note_ending
 from gateway.exchange.exchanges import Exchange, reply
 from gateway.exchange.handshakes import name_client, read_params
-from gateway.exchange.healings import forward_healing
+from gateway.exchange.healings import forward_healing, unknown_session
 from gateway.exchange.recalls import asker_of
 from gateway.exchange.responses import read_response
 from gateway.policy.aggregates import Aggregate, Member, permits
@@ -25,7 +25,7 @@ from gateway.protocol import headers as h
 from gateway.protocol.cacheables import normalize_request
 from gateway.protocol.catalogues import LIST_METHODS, Kind, encode_page
 from gateway.protocol.intents import End, Intent, Send
-from gateway.protocol.outcomes import Failed, Outcome, Rejected
+from gateway.protocol.outcomes import Ended, Failed, Outcome, Rejected
 from gateway.protocol.pages import (
     PURPOSE,
     CursorGone,
@@ -59,8 +59,10 @@ def name_missing(left_out: Mapping[str, LeftOut]) -> dict[str, str]:
     return {backend: one.reason for backend, one in left_out.items()}
 
 
-def nobody(aggregate: Aggregate, left_out: Mapping[str, LeftOut]) -> Failed:
-    """All members failed."""
+def nobody(aggregate: Aggregate, left_out: Mapping[str, LeftOut]) -> Ended:
+    """All members failed; where all have forgotten the session, it is over."""
+    if all(one.reason == Outcome.UNKNOWN_SESSION for one in left_out.values()):
+        return unknown_session()
     message = f"no server behind {aggregate.mount} can answer now"
     return Failed(Outcome.UNREACHABLE, message, data={"leftOut": name_missing(left_out)})
 
@@ -226,6 +228,8 @@ async def tell_all(exchange: Exchange, aggregate: Aggregate, intent: Intent, bod
         return call.answer.status
 
     given, left_out = await ask_all(exchange, aggregate, members_with_part(exchange, aggregate), tell_one)
+    if set(given.values()) == {404} and not left_out:
+        raise unknown_session()
     await note_ending(exchange, intent, 200, body)
     if left_out and not given and not isinstance(intent, End):
         raise nobody(aggregate, left_out)

@@ -58,11 +58,11 @@ async def forward_healing(
         if call.answer.status != 404 or not isinstance(intent, Send | Listen):
             return call
         call.end(Outcome.BACKEND_REFUSED)
-    healed = (
-        None
-        if await has_ended(exchange)
-        else await heal(exchange.gateway, exchange.record.request_id, backend, session, digest, failed)
-    )
+    healed = None
+    if (ended := await has_ended(exchange)) is False:
+        healed = await heal(exchange.gateway, exchange.record.request_id, backend, session, digest, failed)
+    elif ended:
+        raise unknown_session()
     endpoint = None if healed is None else exchange.gateway.endpoints.find(backend, healed.address)
     if healed is None or (endpoint is None and healed.upstream_id):
         raise forgotten(exchange)
@@ -70,19 +70,19 @@ async def forward_healing(
     return await forward(exchange, backend, endpoint, intent, body)
 
 
-async def has_ended(exchange: Exchange) -> bool:
-    """Whether the client itself ended the session, on whichever replica; also where that can't be told."""
+async def has_ended(exchange: Exchange) -> bool | None:
+    """Whether the client itself ended the session, on whichever replica; None where that can't be told."""
     marks = exchange.gateway.marks
     try:
         return marks is not None and await marks.is_ended(digest_session(exchange.token), None)
     except LogAway:
-        return True
+        return None
 
 
 def forgotten(exchange: Exchange) -> Rejected:
     """What the client is told of a session that nothing can heal. Of an aggregate's, one member's part alone is gone: no 404,
     upon which it would give up its parts at all others."""
-    if exchange.view is None:
+    if exchange.view is None or len(exchange.view.aggregate.members) == 1:
         return unknown_session()
     message = f"{exchange.view.member.backend} has forgotten this session: begin a new one to use it again"
     return Rejected(Outcome.UNKNOWN_SESSION, message, status=200)

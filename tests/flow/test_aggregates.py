@@ -12,17 +12,21 @@ from gateway.aggregates import subscriptions
 from gateway.exchange import gatherings
 from gateway.exchange.gatherings import decode_cursors
 from gateway.exchange.healers import Healer
+from gateway.exchange.sessions import digest_session
 from gateway.flow import serve
 from gateway.policy.aggregates import Aggregate, Globs, Member
 from gateway.policy.backends import Backend, Timeouts
 from gateway.policy.caches import CacheBounds
 from gateway.policy.sites import compile_routes
+from gateway.policy.streams import Bounds
 from gateway.ports import Headers, Inbound
 from gateway.protocol.changes import Change
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.protocol.sessions import PURPOSE, Part, Session, encode_session, parse_session
 from gateway.protocol.versions import Era
 from gateway.state.healings import MemoryHealings
+from gateway.state.memory_marks import MemoryMarks
+from gateway.state.wakes import Bells
 from tests.fakes import BOUND_SECONDS, FakeAnswer, FakeClient, Sent, World, site_of
 from tests.flow.scenes import (
     JSON,
@@ -166,8 +170,9 @@ class TestCalls:
         inbound = modern("tools/call", (b"mcp-name", b"x__y"))
         client = await run(world, inbound, ask_modern("tools/call", name="x__y"))
         assert error_of(client) == (400, 1, -32602, "Unknown tool: x__y")
-        client = await run(world, modern("tools/fly"), ask_modern("tools/fly"))
-        assert error_of(client) == (404, 1, -32601, "Method not found: tools/fly")
+        for method in ("tools/fly", "ping", "resources/subscribe", "logging/setLevel"):  # all but one: not in its era
+            client = await run(world, modern(method), ask_modern(method, uri="x://y"))
+            assert error_of(client) == (404, 1, -32601, f"Method not found: {method}")
 
     async def test_a_shortened_name_is_found_in_what_its_backend_lists(self) -> None:
         long = "a_tool_with_a_name_that_is_so_long_that_it_has_to_be_cut"
@@ -268,6 +273,7 @@ class TestResources:
         world = world_of(math=docs, docs=docs)
         client = await run(world, legacy(token), ask("resources/read", uri="made://2"))
         assert error_of(client) == (200, 1, -32602, "Unknown resource: made://2")
+        assert json.loads(client.body)["error"]["data"]["uri"] == "made://2"
 
 
 class TestLists:
@@ -516,6 +522,30 @@ class TestWhatAClientTells:
             ("math", b"DELETE"),
         }
 
+    async def test_a_session_that_all_have_forgotten_is_over(self) -> None:
+        world = world_of(math=lambda *_: json_answer(b"", status=404), docs=lambda *_: json_answer(b"", status=404))
+        token = token_of(world, MATH_PART, DOCS_PART)
+        for body in (ask("tools/list"), ask("logging/setLevel", level="info"), INITIALIZED):
+            client = await run(world, legacy(token), body)
+            assert error_of(client)[0::3] == (404, "Session not found")
+        one = msgspec.structs.replace(ALL, members=ALL.members[:1])
+        world = world_of(one, docs=lambda *_: json_answer(b"", status=404))
+        client = await run(world, legacy(token_of(world, DOCS_PART)), ask("tools/call", name="docs__find"))
+        assert error_of(client)[0::3] == (404, "Session not found")
+
+    async def test_a_session_that_its_client_ended_is_over_for_all_whoever_notices_first(self) -> None:
+        def docs(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return result(message, {"tools": []}) if "id" in message else FakeAnswer(202, [], b"", whole=True)
+
+        world = world_of(math=lambda *_: json_answer(b"", status=404), docs=docs)
+        world.gateway.healer = Healer(MemoryHealings())
+        world.gateway.marks = MemoryMarks(Bounds(), lambda: 0.0, Bells())
+        token = token_of(world, MATH_PART, DOCS_PART, params=PARAMS)
+        await world.gateway.marks.mark_ended(digest_session(token), None)
+        for body in (ask("tools/list"), ask("tools/call", name="math__add"), INITIALIZED):
+            client = await run(world, legacy(token), body)
+            assert error_of(client)[0::3] == (404, "Session not found")
+
     async def test_a_batch_is_refused(self) -> None:
         world = world_of(math=lists(), docs=lists())
         token = token_of(world, MATH_PART, version="2025-03-26")
@@ -530,6 +560,7 @@ class TestWhatAClientTells:
         assert error_of(client)[3] == "batches are not taken here: send one message at a time"
 
 
+INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 ELICIT = b'data: {"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"_meta":{"progressToken":3},"message":"?"}}\n\n'
 
 
