@@ -191,7 +191,7 @@ class BackendShape(Shape):
     ejection: EjectionShape = EjectionShape()
     health_check: HealthCheckShape | None = Field(default=None, description="Off unless it is here; `{}` is enough.")
     max_connections: Annotated[int, Field(ge=1, le=65535), BeforeValidator(values.refuse_flags)] = Field(
-        default=1024, description="Per endpoint and worker; beyond it a request is refused with 429."
+        default=1024, description="Calls per endpoint and worker; beyond it a request is refused with 429. Standing streams don't count."
     )
     heal: Flag = Field(default=True, description="Whether a session that the backend lost is made anew.")
     reexecute: Reexecute = Field(

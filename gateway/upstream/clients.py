@@ -108,6 +108,7 @@ async def _begin(
             pool.sweep_for(timeouts)
         answer = connection.begin(head, body, is_head, timeouts, now)
         if answer is not None:
+            pool.note_begun(connection, timeouts)
             return answer
         connection.abort()
         if fresh:

@@ -4,6 +4,7 @@ Knows counting, ages and time-outs. Doesn't know how to dial (it is given a dial
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,10 +18,16 @@ Dial = Callable[[Endpoint, Connection, float], Awaitable[None]]
 LONGEST_SWEEP_SECONDS: Final = 1.0
 
 
+def is_standing(timeouts: Timeouts) -> bool:
+    """Whether a request with these time-outs asks for a stream that may be silent for ever."""
+    return timeouts.idle_seconds == math.inf
+
+
 class Pool:
     """Keep-alive connections to one endpoint. No request has a timer of its own: one coarse sweep looks after them all."""
 
     __slots__ = (
+        "_calling",
         "_connecting",
         "_dial",
         "_sweep_seconds",
@@ -32,6 +39,7 @@ class Pool:
         "name",
         "opening",
         "retired",
+        "standing",
         "timeouts",
     )
 
@@ -41,11 +49,13 @@ class Pool:
         self.opening = opening  # of every request's head
         self.loop = asyncio.get_running_loop()
         self.busy: set[Connection] = set()
+        self.standing: set[Connection] = set()  # of the busy ones: streams that nobody but their client ends
         self.idle: list[Connection] = []  # the last used at the end, and used first: the others grow old and go
         self.retired = False
         self.timeouts: Timeouts | None = None  # those that the sweep was last set for
         self._dial = dial
         self._connecting = 0
+        self._calling = 0  # of those, for calls
         self._sweep_seconds = LONGEST_SWEEP_SECONDS
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -60,24 +70,36 @@ class Pool:
         return None
 
     async def connect(self, max_connections: int, timeouts: Timeouts) -> Connection:
-        """A new connection. Raises `Failed`: OVERLOADED at the cap, UNREACHABLE when it can't be made in time."""
-        if len(self.busy) + self._connecting >= max_connections:
+        """A new connection. Raises `Failed`: OVERLOADED at the cap, UNREACHABLE when it can't be made in time.
+
+        Standing streams neither count nor are counted: there is one for each session, and calls must not wait for them.
+        """
+        is_call = not is_standing(timeouts)
+        if is_call and len(self.busy) - len(self.standing) + self._calling >= max_connections:
             raise Failed(
                 Outcome.OVERLOADED,
                 f"Backend {self.name!r} already has {max_connections} calls in progress. Try again later.",
             )
         connection = Connection(self, self.loop)
         self._connecting += 1
+        self._calling += is_call
         try:
             await self._dial(self.endpoint, connection, timeouts.connect_seconds)
         finally:
             self._connecting -= 1
+            self._calling -= is_call
         self.busy.add(connection)
         self.sweep_for(timeouts)
         return connection
 
+    def note_begun(self, connection: Connection, timeouts: Timeouts) -> None:
+        """A request with these time-outs was written on a busy connection."""
+        if is_standing(timeouts):
+            self.standing.add(connection)
+
     def release(self, connection: Connection) -> None:
         self.busy.discard(connection)
+        self.standing.discard(connection)
         if self.retired:
             connection.abort()
         else:
@@ -85,6 +107,7 @@ class Pool:
 
     def forget(self, connection: Connection) -> None:
         self.busy.discard(connection)
+        self.standing.discard(connection)
         if connection in self.idle:
             self.idle.remove(connection)
 

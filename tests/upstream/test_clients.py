@@ -1,11 +1,12 @@
 """The client over real sockets: framing, reuse, and everything a connection can do to it."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.policy.backends import Timeouts
+from gateway.policy.backends import Timeouts, parse_endpoint
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.upstream.clients import PooledClient
 from tests.upstream.calls import backend_at, call, failure, send, until
@@ -618,6 +619,23 @@ async def test_beyond_its_connections_a_backend_is_overloaded_until_a_call_ends(
         go_on.set()
         assert await asyncio.gather(*calls) == [(200, b"hi"), (200, b"hi")]
         assert await call(client, backend) == (200, b"{}")
+
+
+async def test_standing_streams_neither_count_nor_are_counted(client: PooledClient) -> None:
+    async def script(peer: Peer) -> None:
+        request = await peer.read_request()
+        peer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" if request.body == b"" else OK)
+        await peer.wait_closed()
+
+    async with serve(script) as server:
+        backend = backend_at(server.url, max_connections=1)
+        endpoint = parse_endpoint(server.url)
+        for_ever = Timeouts(3.0, math.inf, math.inf)
+        streams = [await client.send(backend, endpoint, b"GET", [], b"", for_ever) for _ in range(3)]
+        assert await call(client, backend, b"{}") == (200, b"hi")
+        assert [stream.status for stream in streams] == [200, 200, 200]
+        for stream in streams:
+            stream.close()
 
 
 async def test_connections_still_being_made_count_too(client: PooledClient) -> None:
