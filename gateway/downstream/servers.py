@@ -105,7 +105,8 @@ def heed_hangup() -> dict[int, Any]:
     that the terminal is gone, and ending is right."""
     if sys.stdin is not None and sys.stdin.isatty():
         return {}
-    return {signal.SIGHUP: lambda _number, _frame: explain_hangup()}
+    # Said by the loop: a signal may come in the middle of another line of the log.
+    return {signal.SIGHUP: lambda *_: asyncio.get_running_loop().call_soon_threadsafe(explain_hangup)}
 
 
 def explain_hangup() -> None:

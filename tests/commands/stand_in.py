@@ -59,6 +59,9 @@ class StandIn:
     def backends(self) -> Sequence[BackendState]:
         return ()
 
+    def redis_troubles(self) -> None:
+        """It has no Redis."""
+
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         return self._metrics.render(accept)
 
