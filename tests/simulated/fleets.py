@@ -131,16 +131,18 @@ class Fleet:
         self.loop.settle()
 
     def cut_upstream(self, number: int) -> None:
-        caller = self.caller(number)
-        caller.hazards.add("cut upstream")
-        caller.job.cut()
+        self._note_upstream(number).cut()
         self.loop.settle()
+
+    def _note_upstream(self, number: int) -> Job:
+        for same in self.everybody:
+            if same.rpc_id == self.caller(number).rpc_id:
+                same.hazards.add("cut upstream")
+        return self.caller(number).job
 
     def rest(self, number: int) -> None:
         """The backend closes the stream, and wants to be asked for more in a while; one that can't be asked breaks off."""
-        caller = self.caller(number)
-        caller.hazards.add("cut upstream")
-        caller.job.rest()
+        self._note_upstream(number).rest()
         self.loop.settle()
 
     def dawdle(self, number: int) -> None:
