@@ -19,8 +19,7 @@ from tests.simulated.replicas import Replica
 from tests.simulated.rooms import Mood, SharedRoom
 from tests.simulated.verdicts import check_all_was_told, check_nothing_is_left
 
-BEGIN_SECONDS: Final = 0.25
-"""After so long without an answer a call has its stream."""
+BEGIN_SECONDS: Final = 0.25  # after so long without an answer a call has its stream
 
 ABSENT_SECONDS: Final = 20.0
 """After so long without a heartbeat a replica's streams have been taken over."""
