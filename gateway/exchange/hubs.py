@@ -18,7 +18,7 @@ every listener is told so of all that it wants to know. The listeners don't noti
 import asyncio
 import random
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.exchange.bells import Bell
 from gateway.exchange.caches import Caches
@@ -26,19 +26,22 @@ from gateway.exchange.calls import Call, open_call
 from gateway.exchange.hub_listeners import Listener
 from gateway.policy.backends import Backend, Timeouts
 from gateway.policy.caches import Asker
-from gateway.policy.forwarding import configured_headers
+from gateway.policy.hubs import HubKey
 from gateway.ports import Endpoints, Telemetry, Upstream
 from gateway.protocol import headers as h
 from gateway.protocol.changes import Change
 from gateway.protocol.events import EventSplitter, EventTooLarge, parse_event
 from gateway.protocol.outcomes import Failed, Outcome
-from gateway.protocol.subscriptions import LISTEN, Acknowledged, Filter, Note, Over, encode_listen, parse_told
+from gateway.protocol.subscriptions import Acknowledged, Filter, Note, Over, parse_told
 
 LINGER_SECONDS: Final = 5.0
 """How long a stream without listeners is kept: clients that listen anew, one after another, find it still open."""
 
 ACKNOWLEDGE_SECONDS: Final = 10.0
 """How long a backend may take to acknowledge. Beyond it each listener asks for itself, for as long as it likes."""
+
+MAX_ENDPOINTS: Final = 3
+"""Tried one after another, as for any request: only one that was unreachable is followed by another."""
 
 REST_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Before a stream that broke is opened again; each is shortened by up to a half, lest all workers come at once."""
@@ -54,19 +57,10 @@ class Refused(Exception):
     """The backend won't have such a stream."""
 
 
-class Key(NamedTuple):
-    """What listeners must have in common to share a stream."""
-
-    backend: Backend
-    asker: Asker
-    version: str
-    uris: frozenset[str]
-
-
 class Hub:
     """One upstream stream, and who listens. Its task lives as long as the stream is wanted."""
 
-    def __init__(self, hubs: "Hubs", key: Key, request_id: str, limit_bytes: int) -> None:
+    def __init__(self, hubs: "Hubs", key: HubKey, request_id: str, limit_bytes: int) -> None:
         self._hubs = hubs
         self._key = key
         self._request_id = request_id
@@ -170,22 +164,20 @@ class Hub:
                 call.end(outcome)
 
     async def _open(self) -> Call:
-        backend, asker, version, uris = self._key
-        hubs, own = self._hubs, configured_headers(backend)
-        headers: h.Headers = [
-            *(header for header in asker.headers if header[0] not in own),
-            *own.items(),
-            (b"content-type", h.JSON),
-            (b"accept", b"application/json, text/event-stream"),
-            (b"accept-encoding", b"identity"),
-            (h.VERSION, version.encode("latin-1")),
-            (h.METHOD, LISTEN.encode()),
-            (h.REQUEST_ID, self._request_id.encode("ascii")),
-        ]
+        hubs, backend = self._hubs, self._key.backend
+        headers, body = self._key.headers(self._request_id), self._key.body()
         timeouts = Timeouts(backend.timeouts.connect_seconds, float("inf"), float("inf"))
-        body = encode_listen(sorted(uris), version)
-        endpoint = hubs.endpoints.pick(backend)
-        return await open_call(hubs.upstream, hubs.endpoints, backend, endpoint, b"POST", headers, body, timeouts)
+        tried: set[str] = set()
+        while True:
+            endpoint = hubs.endpoints.pick(backend, tried)
+            try:
+                return await open_call(
+                    hubs.upstream, hubs.endpoints, backend, endpoint, b"POST", headers, body, timeouts
+                )
+            except Failed as failure:
+                tried.add(endpoint.address)
+                if failure.outcome is not Outcome.UNREACHABLE or len(tried) == MAX_ENDPOINTS:
+                    raise
 
     def _check(self, call: Call) -> None:
         answer = call.answer
@@ -253,7 +245,7 @@ class Hubs:
         self.endpoints = endpoints
         self.caches = caches
         self.telemetry = telemetry
-        self._hubs: dict[Key, Hub] = {}
+        self._hubs: dict[HubKey, Hub] = {}
 
     def __len__(self) -> int:
         return len(self._hubs)
@@ -272,13 +264,13 @@ class Hubs:
 
         `bell`: what rings for several listeners of one waiter. `request_id` is told the backend, should this open the stream.
         """
-        key = Key(backend, asker, version, frozenset(wanted.uris))
+        key = HubKey(backend, asker, version, frozenset(wanted.uris))
         hub = self._hubs.get(key)
         if hub is None:
             hub = self._hubs[key] = Hub(self, key, request_id, limit_bytes)
         return await hub.join(wanted, bell or Bell())
 
-    def forget(self, key: Key, hub: Hub) -> None:
+    def forget(self, key: HubKey, hub: Hub) -> None:
         """That hub takes nobody any more."""
         if self._hubs.get(key) is hub:
             del self._hubs[key]

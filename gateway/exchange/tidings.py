@@ -8,8 +8,8 @@ from typing import Final
 from gateway.policy.streams import LogAway
 from gateway.ports import Invalidations
 
-TELL_SECONDS: Final = 0.25
-"""How long anybody waits for Redis to take the news. It is told all the same as soon as Redis is back."""
+TELL_SECONDS: Final = 1.0
+"""How long anybody waits for Redis to take the news: some of its time-outs. It is told all the same as soon as Redis is back."""
 
 _REST_SECONDS: Final = (0.25, 0.5, 1.0, 2.0, 5.0)
 

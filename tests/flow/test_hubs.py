@@ -12,7 +12,7 @@ from gateway.exchange import hubs
 from gateway.flow import serve
 from gateway.protocol.outcomes import Failed, Outcome
 from tests.fakes import BOUND_SECONDS, TRACE, FakeAnswer, FakeClient, World
-from tests.flow.scenes import META, check_end, error_of, json_answer, let_others_run, modern_post, run, sse_answer
+from tests.flow.scenes import META, A, B, check_end, error_of, json_answer, let_others_run, modern_post, run, sse_answer
 from tests.requirements import proves
 
 LISTEN = b"subscriptions/listen"
@@ -208,9 +208,19 @@ async def test_a_refusal_is_the_listeners_own(refusal: Any, status: int) -> None
 
 @proves("LISTEN-2")
 async def test_a_backend_that_cannot_be_reached_is_told_to_each_in_the_usual_words() -> None:
-    away = [Failed(Outcome.UNREACHABLE, "refused") for _ in range(3)]
+    away = [Failed(Outcome.UNREACHABLE, "refused") for _ in range(4)]
     client = await run(World().will_answer(*away), modern_post(method=LISTEN), listen(1, toolsListChanged=True))
     assert error_of(client) == (503, 1, -32603, "no server of mount /echo can be reached")
+
+
+@proves("LISTEN-1")
+async def test_where_one_endpoint_is_away_another_is_listened_to() -> None:
+    world = World().will_answer(Failed(Outcome.UNREACHABLE, "refused"), sse_answer(ack(**ALL), live=True))
+    async with audience(world) as who:
+        for i in (1, 2):
+            await who.join(listen(i, toolsListChanged=True))
+        assert world.telemetry.open_hubs == {"echo": 1}
+    assert [sent.address for sent in world.upstream.sent] == [A, B]
 
 
 @proves("LISTEN-2")
