@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.policy.admissions import Admission
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
 from gateway.policy.caches import CacheBounds
@@ -39,6 +40,7 @@ class Site(msgspec.Struct, frozen=True):
     routes: Mapping[str, Backend | Aggregate]  # every path that serves MCP, exactly as it stands in a request line
     aggregates: Mapping[str, Aggregate] = {}
     public_url: str | None = None
+    admission: Admission | None = None  # None: nobody is asked who they are
     hosts: frozenset[str] = (
         frozenset()
     )  # allowed Host names, lower case, without port; empty: all (auth and Host are off)

@@ -40,6 +40,8 @@ class Outcome(StrEnum):
     # the policy says no: `Denied`
     HOST_DENIED = "host_denied"
     ORIGIN_DENIED = "origin_denied"
+    UNAUTHENTICATED = "unauthenticated"  # nobody, or nobody who could prove it
+    INSUFFICIENT_SCOPE = "insufficient_scope"
 
     # the world says no: `Failed`
     UNREACHABLE = "unreachable"  # no byte was sent: may be tried again, whatever the method
@@ -48,6 +50,7 @@ class Outcome(StrEnum):
     NONSENSE = "nonsense"  # the backend answered what MCP doesn't allow
     BACKEND_FAILED = "backend_failed"  # the backend answered 5xx
     BACKEND_UNAUTHORIZED = "backend_unauthorized"
+    ISSUER_AWAY = "issuer_away"  # nobody can say now whether the token is good
     OVERLOADED = "overloaded"
     DRAINING = "draining"
     INTERNAL = "internal"  # our own fault
@@ -95,12 +98,15 @@ STATUS: Final[dict[Outcome, Verdict]] = {
     Outcome.UNKNOWN_METHOD: Verdict(200, METHOD_NOT_FOUND),
     Outcome.HOST_DENIED: Verdict(421, INVALID_REQUEST),
     Outcome.ORIGIN_DENIED: Verdict(403, INVALID_REQUEST),
+    Outcome.UNAUTHENTICATED: Verdict(401, INVALID_REQUEST),
+    Outcome.INSUFFICIENT_SCOPE: Verdict(403, INVALID_REQUEST),
     Outcome.UNREACHABLE: Verdict(503, INTERNAL_ERROR),
     Outcome.BROKEN: Verdict(502, INTERNAL_ERROR),
     Outcome.TIMED_OUT: Verdict(504, INTERNAL_ERROR),
     Outcome.NONSENSE: Verdict(502, INTERNAL_ERROR),
     Outcome.BACKEND_FAILED: Verdict(502, INTERNAL_ERROR),
     Outcome.BACKEND_UNAUTHORIZED: Verdict(502, INTERNAL_ERROR),
+    Outcome.ISSUER_AWAY: Verdict(503, INTERNAL_ERROR),
     Outcome.OVERLOADED: Verdict(429, INTERNAL_ERROR),
     Outcome.DRAINING: Verdict(503, INTERNAL_ERROR),
     Outcome.INTERNAL: Verdict(500, INTERNAL_ERROR),
