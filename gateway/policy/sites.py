@@ -13,6 +13,7 @@ from gateway.policy.admissions import Admission
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
 from gateway.policy.caches import CacheBounds
+from gateway.policy.grants import Grants
 
 RESERVED_PATHS: Final = ("/health", "/livez", "/readyz", "/metrics", "/.well-known")
 """The gateway's own paths. A mount that would hide one of them is refused by `check`."""
@@ -48,6 +49,7 @@ class Site(msgspec.Struct, frozen=True):
     trusted_proxies: tuple[str, ...] = ()  # CIDR
     expose_mounts: bool = False
     limits: Limits = Limits()
+    grants: Grants | None = None  # None: whoever is let in may do everything
     cache: CacheBounds = CacheBounds()
     digest: str = ""  # of the configuration, first 12 hexadecimal digits of SHA-256
 

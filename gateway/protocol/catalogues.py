@@ -6,7 +6,7 @@ here knows (unknown fields, big integers, the order of keys) survives.
 Spec: 2026-07-28 and 2025-11-25, server/tools, server/prompts, server/resources, server/utilities/pagination.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -104,6 +104,32 @@ def _parse_item(kind: Kind, raw: bytes) -> Item | None:
     except (Doubled, msgspec.MsgspecError, RecursionError):
         return None
     return Item(name, raw, span) if span is not None and isinstance(name, str) else None
+
+
+def keep_items(kind: Kind, result: bytes, is_kept: Callable[[str], bool]) -> bytes:
+    """The `result` object with those items alone whose names are kept, and private. Raises `Malformed`.
+
+    Every other byte is the backend's. An entry without one sure name isn't kept: two readers would judge two names.
+    """
+    page = parse_page(kind, result)
+    kept = [item.raw for item in page.items if is_kept(item.name)]
+    try:
+        items, scope, ttl_ms = (find(result, key) for key in (_LIST_KEYS[kind], "cacheScope", "ttlMs"))
+    except (Doubled, msgspec.MsgspecError) as error:
+        raise Malformed("a key of the result stands twice, or in a variant") from error
+    if items is None:
+        raise Malformed(f"the result has no `{_LIST_KEYS[kind]}`")
+    changes = [(items, b"[" + b",".join(kept) + b"]")]
+    if scope is not None:
+        changes.append((scope, _PRIVATE))
+    elif ttl_ms is not None:
+        changes.append((ttl_ms, ttl_ms.value + b',"cacheScope":' + _PRIVATE))
+    for span, value in sorted(changes, reverse=True):  # from the end, so that the places before it stay what they are
+        result = replace(result, span, value)
+    return result
+
+
+_PRIVATE: Final = b'"private"'
 
 
 def rename_item(item: Item, shown: str) -> bytes:
