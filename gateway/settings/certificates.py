@@ -7,9 +7,9 @@ from typing import Final
 
 from gateway.policy.backends import Tls
 from gateway.settings.expansions import beside, explain
+from gateway.settings.fields import TlsShape
 from gateway.settings.nodes import Node
 from gateway.settings.problems import Loc, Problem, problem_at
-from gateway.settings.shapes import TlsShape
 
 _MAX_PEM_BYTES: Final = 4 * 1024 * 1024  # twenty times the Mozilla roots
 _KEYS: Final = ("ca_file", "client_cert", "client_key")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gateway.policy.sites import spell_mount
 from gateway.settings import aggregates
+from gateway.settings.admissions import check_auth, is_asking
 from gateway.settings.memberships import Memberships
 from gateway.settings.nodes import Node
 from gateway.settings.problems import Loc, Problem, problem_at
@@ -26,6 +27,7 @@ class Checks:
 
     def run(self) -> list[Problem]:
         found = [*self.check_exposure(), *self.check_ports(), *self.check_redis(), *self.check_mounts()]
+        found += self.check_admission()
         for name, backend in self.shape.backends.items():
             found += self.check_backend(("backends", name), backend)
         for name, aggregate in self.shape.aggregates.items():
@@ -52,6 +54,19 @@ class Checks:
         if not self.shape.session_keys and not self.shape.session_keys_file and not keys & self.cut:
             mend = "make a key with `mcp-gateway keygen` and give it as MCPGW_SESSION_KEYS, the same to every replica"
             yield self.problem(("session_keys",), f"{why}: {mend}")
+
+    def check_admission(self) -> Iterator[Problem]:
+        """Who may call; where a key was cut, nothing is said to be missing there."""
+        auth = self.shape.auth
+        if auth is None or not is_asking(auth) or any(loc[:1] == ("auth",) for loc in self.cut):
+            return
+        has_proxies = bool(self.shape.trusted_proxies) or any(loc[:1] == ("trusted_proxies",) for loc in self.cut)
+        for key, message in check_auth(auth, has_proxies=has_proxies):
+            yield self.problem(("auth", *key), message)
+        is_told = self.shape.public_url or ("public_url",) in self.cut or not is_loopback(self.shape.host)
+        if auth.issuers and not is_told:
+            why = "is required with `auth.issuers`: tokens are made for the URLs below it"
+            yield self.problem(("public_url",), f"{why}; say what clients call the gateway")
 
     def check_redis(self) -> Iterator[Problem]:
         if self.shape.redis == "memory" and self.shape.workers > 1 and ("workers",) not in self.cut:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.policy.backends import Tls
 from gateway.policy.drains import Drain
+from gateway.settings.admissions import is_asking
 from gateway.settings.certificates import Certificates
 from gateway.settings.checks import Checks
 from gateway.settings.drafts import Draft
@@ -59,13 +60,13 @@ def _finish(draft: Draft, overrides: Mapping[str, object]) -> Settings:
     shape = draft.settle()
     draft.problems += Checks(shape, draft.root, draft.cut).run()
     keys = _read_keys(draft, shape)
-    tls = _read_tls(draft, shape)
+    tls, issuers_tls = _read_tls(draft, shape), _read_issuers_tls(draft, shape)
     files = tuple(dict.fromkeys(draft.files))
     if draft.problems:
         raise ConfigurationInvalid(draft.problems, files)
     return with_digest(
         Settings(
-            site=compile_site(shape, tls),
+            site=compile_site(shape, tls, issuers_tls),
             host=shape.host,
             port=shape.port,
             workers=shape.workers,
@@ -76,7 +77,7 @@ def _finish(draft: Draft, overrides: Mapping[str, object]) -> Settings:
             budget_bytes=shape.streams.budget,
             max_orphans=shape.streams.max_orphans,
             drain=Drain(shape.drain.delay, shape.drain.grace),
-            auth=shape.auth,
+            auth=None if shape.auth is None else "required" if is_asking(shape.auth) else "none",
             session_keys=keys or (MaskedBytes(secrets.token_bytes(KEY_BYTES)),),
             session_keys_generated=not keys,
             log_level=shape.log.level,
@@ -118,6 +119,19 @@ def _read_tls(draft: Draft, shape: FileShape) -> dict[str, Tls]:
         name: certificates.read(backend.tls, draft.root, ("backends", name, "tls"))
         for name, backend in shape.backends.items()
         if backend.tls.model_fields_set
+    }
+    draft.problems += certificates.problems
+    draft.files += certificates.files
+    return tls
+
+
+def _read_issuers_tls(draft: Draft, shape: FileShape) -> dict[int, Tls]:
+    """The same of the issuers, by their place."""
+    certificates = Certificates()
+    tls = {
+        place: certificates.read(issuer.tls, draft.root, ("auth", "issuers", place, "tls"))
+        for place, issuer in enumerate(shape.auth.issuers if shape.auth else ())
+        if issuer.tls.model_fields_set
     }
     draft.problems += certificates.problems
     draft.files += certificates.files

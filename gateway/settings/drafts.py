@@ -23,6 +23,8 @@ _INCLUDED_KEYS: Final = ("backends", "aggregates")
 _MAY_BE_EMPTY: Final = {(key,) for key in _INCLUDED_KEYS}
 _RIVALS: Final[dict[Loc, Loc]] = {("session_keys",): ("session_keys_file",), ("session_keys_file",): ("session_keys",)}
 
+_SECRET_KEYS: Final = ("proxy", "client_secret", "sha256")  # the last: a key may stand there by mistake
+
 
 class Draft:
     """A configuration in the making. `problems` and `files` grow; `root` is what is known so far."""
@@ -162,4 +164,4 @@ class Draft:
 
 def is_sensitive(loc: Loc) -> bool:
     """Whether what stands there is, or may hold, a secret, however it was told."""
-    return bool(loc) and (loc[0] in ("session_keys", "redis") or "headers" in loc[2:] or loc[-1] == "proxy")
+    return bool(loc) and (loc[0] in ("session_keys", "redis") or "headers" in loc[2:] or loc[-1] in _SECRET_KEYS)

@@ -21,6 +21,7 @@ PREFIX: Final = "MCPGW_"
 CONFIG: Final = "MCPGW_CONFIG"
 SESSION_KEYS: Final = "MCPGW_SESSION_KEYS"
 _FILE_ONLY: Final = frozenset({"include", "backends", "aggregates"})
+_WHOLE: Final = "auth"  # which a variable can set to `none` alone: issuers and keys are lists, told in the file
 _SHORTER: Final = {
     "MCPGW_LOG_LEVEL": ("log", "level"),
     "MCPGW_LOG_FORMAT": ("log", "format"),
@@ -53,7 +54,7 @@ def _derive(shape: type[Shape], loc: Loc) -> Iterator[tuple[str, Loc]]:
     for name, field in shape.model_fields.items():
         path = (*loc, name)
         inner = unwrap(field.annotation)
-        if is_shape(inner):
+        if is_shape(inner) and name != _WHOLE:
             yield from _derive(inner, path)
         elif name not in _FILE_ONLY:
             yield PREFIX + "__".join(map(str, path)).upper(), path

@@ -12,6 +12,7 @@ from gateway.settings.quantities import (
     encode_size,
     parse_duration,
     parse_size,
+    parse_wait,
 )
 
 
@@ -34,6 +35,16 @@ Duration = Annotated[
         }
     ),
 ]
+Wait = Annotated[
+    float,
+    BeforeValidator(parse_wait),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^({DURATION_PATTERN})$"}],
+            "examples": ["0s", "5s", "30s"],
+        }
+    ),
+]
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
@@ -45,6 +56,7 @@ Size = Annotated[
     ),
 ]
 Texts = Annotated[list[str], BeforeValidator(values.split_commas)]
+Flag = Annotated[bool, BeforeValidator(values.refuse_numbers)]
 
 
 def duration_field(seconds: float, description: str) -> Any:
@@ -55,3 +67,14 @@ def duration_field(seconds: float, description: str) -> Any:
 def size_field(size_bytes: int, description: str) -> Any:
     """A size's default, told in its description."""
     return Field(default=size_bytes, description=f"{description} Default: {encode_size(size_bytes)}.")
+
+
+class TlsShape(Shape):
+    """How the gateway proves whom it calls, and itself to it. Paths are relative to the file."""
+
+    ca_file: str | None = Field(default=None, description="PEM file of roots. Default: the system's.")
+    client_cert: str | None = Field(default=None, description="PEM file; needs `client_key`.")
+    client_key: str | None = Field(default=None, description="PEM file; needs `client_cert`.")
+    server_name: str | None = Field(
+        default=None, description="For SNI and verification, where it isn't the URL's host."
+    )

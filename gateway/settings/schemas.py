@@ -36,8 +36,20 @@ _ONE_OR_MORE: Final = frozenset(
         "tools",
         "prompts",
         "resources",
+        "audiences",
+        "algorithms",
+        "groups",
+        "scopes",
     }
 )  # where a text, its items apart by commas, is a list too
+_REQUIRED: Final = {
+    "BackendShape": ["endpoints"],
+    "MemberShape": ["name"],
+    "IssuerShape": ["issuer"],
+    "IntrospectionShape": ["url", "client_id", "client_secret"],
+    "ApiKeyShape": ["name", "sha256"],
+    "ProxyShape": ["user_header"],
+}  # the shapes have defaults there, so that `check` can say more than that something is missing
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
 
 
@@ -46,7 +58,6 @@ def make_schema() -> dict[str, Any]:
     made: dict[str, Any] = FileShape.model_json_schema()
     definitions = {name: _open(shape) for name, shape in made.pop("$defs").items()}
     definitions["Reference"] = _REFERENCES
-    definitions["BackendShape"]["required"] = ["endpoints"]
     root = _open(made) | {"title": "MCP gateway configuration"}
     for named in (root["properties"]["backends"], root["properties"]["aggregates"]):
         named["propertyNames"] = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
@@ -55,7 +66,9 @@ def make_schema() -> dict[str, Any]:
     _shorten(definitions["AggregateShape"]["properties"])
     backend = definitions["BackendShape"]["properties"]
     backend["cache"] = _or_else(backend["cache"], {"enum": ["off", "on", False, True]}, _REFERENCE)
-    definitions["MemberShape"]["required"] = ["name"]
+    root["properties"]["auth"] = _or_else(root["properties"]["auth"], {"const": "none"}, _REFERENCE)
+    for shape, keys in _REQUIRED.items():
+        definitions[shape]["required"] = keys
     root["patternProperties"] = {"^x-": {"description": "Ignored: a place for anchors."}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": definitions}
 

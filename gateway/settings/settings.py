@@ -11,6 +11,7 @@ from gateway.policy.backends import Tls
 from gateway.policy.drains import Drain
 from gateway.policy.sites import Site
 from gateway.policy.streams import MAX_ORPHANS
+from gateway.settings.admissions import list_crossings
 from gateway.settings.values import host_of, is_loopback
 
 
@@ -28,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True):
     budget_bytes: int | None = None  # for the logs of streams; None: what there is
     max_orphans: int = MAX_ORPHANS  # calls of each worker whose clients have left
     drain: Drain = Drain()
-    auth: Literal["none"] | None = None
+    auth: Literal["none", "required"] | None = None  # `site.admission` says what is required; None: not told
     session_keys: tuple[bytes, ...] = ()  # the first seals, all open
     session_keys_generated: bool = False  # made at start, because none were given on loopback
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -66,6 +67,8 @@ def doubts(settings: Settings) -> Iterator[str]:
         yield "auth is `none`: whoever reaches this gateway may call every tool behind it"
     if exposed and (settings.site.public_url or "").startswith("http://"):
         yield "public_url is http://: unless the network is trusted, let a load balancer end TLS before it"
+    for issuer, url in list_crossings(settings.site.admission) if settings.site.admission else ():
+        yield f"auth: whoever is on the way to {host_of(url)} can let anyone in as a user of {issuer}: use https://"
     for backend in settings.site.backends.values():
         if backend.reexecute != "never" and settings.redis == "none":
             yield f"backends.{backend.name}: its `reexecute` has no effect without `redis`, no call is kept"

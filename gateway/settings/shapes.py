@@ -12,22 +12,12 @@ from gateway.policy.drains import Drain
 from gateway.policy.sites import Limits
 from gateway.policy.streams import MAX_ORPHANS, MEMORY_BUDGET_BYTES
 from gateway.settings import values
+from gateway.settings.admissions import Auth
 from gateway.settings.aggregates import AggregateShape
 from gateway.settings.caches import BackendCache, BackendCacheShape, CacheShape
-from gateway.settings.fields import Duration, Shape, Size, Texts, duration_field, size_field
-from gateway.settings.quantities import DURATION_PATTERN, encode_size, parse_wait
+from gateway.settings.fields import Duration, Flag, Shape, Size, Texts, TlsShape, Wait, duration_field, size_field
+from gateway.settings.quantities import encode_size
 
-Wait = Annotated[
-    float,
-    BeforeValidator(parse_wait),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^({DURATION_PATTERN})$"}],
-            "examples": ["0s", "5s", "30s"],
-        }
-    ),
-]
-Flag = Annotated[bool, BeforeValidator(values.refuse_numbers)]
 Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(values.refuse_flags)]
 HttpUrl = WithJsonSchema({"type": "string", "pattern": "^https?://"})
 EndpointUrl = Annotated[str, AfterValidator(values.check_endpoint), HttpUrl]
@@ -121,17 +111,6 @@ class LogShape(Shape):
     )
 
 
-class TlsShape(Shape):
-    """How the gateway proves the backend, and itself to the backend. Paths are relative to the file."""
-
-    ca_file: str | None = Field(default=None, description="PEM file of roots. Default: the system's.")
-    client_cert: str | None = Field(default=None, description="PEM file; needs `client_key`.")
-    client_key: str | None = Field(default=None, description="PEM file; needs `client_cert`.")
-    server_name: str | None = Field(
-        default=None, description="For SNI and verification, where it isn't the URL's host."
-    )
-
-
 class HealthCheckShape(Shape):
     """An active check: GET `path` on each endpoint's host; a status below 500 is healthy."""
 
@@ -191,7 +170,8 @@ class BackendShape(Shape):
     ejection: EjectionShape = EjectionShape()
     health_check: HealthCheckShape | None = Field(default=None, description="Off unless it is here; `{}` is enough.")
     max_connections: Annotated[int, Field(ge=1, le=65535), BeforeValidator(values.refuse_flags)] = Field(
-        default=1024, description="Calls per endpoint and worker; beyond it a request is refused with 429. Standing streams don't count."
+        default=1024,
+        description="Calls per endpoint and worker; beyond it a request is refused with 429. Standing streams don't count.",
     )
     heal: Flag = Field(default=True, description="Whether a session that the backend lost is made anew.")
     reexecute: Reexecute = Field(
@@ -234,9 +214,12 @@ class FileShape(Shape):
         "redis+sentinel:// or redis+cluster:// URL; `memory`, for one worker and one replica only; or `none`.",
         examples=["${REDIS_URL}", "memory"],
     )
-    auth: Literal["none"] | None = Field(default=None, description="Required off loopback, also where there is none.")
+    auth: Auth | None = Field(
+        default=None,
+        description="Who may call, and how that is proven. Required off loopback, also where it is `none`.",
+    )
     trusted_proxies: Annotated[list[Network], BeforeValidator(values.split_commas)] = Field(
-        default=[], description="Only these may set X-Forwarded-*.", examples=[["10.0.0.0/8"]]
+        default=[], description="Only these may set X-Forwarded-*, or say who calls.", examples=[["10.0.0.0/8"]]
     )
     host: Annotated[str, AfterValidator(values.check_bind)] = Field(
         default="127.0.0.1", description="The address to listen on."

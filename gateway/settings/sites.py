@@ -2,6 +2,7 @@
 
 from gateway.policy.backends import Address, Backend, Ejection, HealthCheck, Timeouts, Tls
 from gateway.policy.sites import Cors, Limits, Site, compile_routes
+from gateway.settings.admissions import compile_admission
 from gateway.settings.aggregates import compile_aggregates
 from gateway.settings.caches import compile_bounds, compile_caching
 from gateway.settings.masks import MaskedText, MaskedUrl
@@ -11,8 +12,8 @@ from gateway.settings.values import host_of, is_loopback
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def compile_site(shape: FileShape, tls: dict[str, Tls]) -> Site:
-    """The site of a configuration without mistakes; `tls` has the backends whose TLS differs from the default."""
+def compile_site(shape: FileShape, tls: dict[str, Tls], issuers_tls: dict[int, Tls]) -> Site:
+    """The site of a configuration without mistakes; the TLS settings are of those that have any."""
     backends = {
         name: compile_backend(name, backend, shape.timeouts, tls.get(name, Tls()))
         for name, backend in shape.backends.items()
@@ -23,6 +24,7 @@ def compile_site(shape: FileShape, tls: dict[str, Tls]) -> Site:
         routes=compile_routes(backends.values(), aggregates.values()),
         aggregates=aggregates,
         public_url=shape.public_url,
+        admission=compile_admission(shape.auth, issuers_tls),
         hosts=compile_hosts(shape),
         cors=Cors(origins=frozenset(shape.cors.origins)),
         trusted_proxies=tuple(shape.trusted_proxies),

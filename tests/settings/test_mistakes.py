@@ -52,7 +52,7 @@ MISTAKES = {
     "port 70000": (f"{ECHO}port: 70000\n", 2, "port", "70000 must be 65535 or less"),
     "no workers": (f"{ECHO}workers: 0\n", 2, "workers", "0 must be 1 or more"),
     "an unknown era": (f"{B}    era: old\n", 4, "backends.echo.era", "'old' must be 'auto', 'legacy', 'modern' or 'dual'"),
-    "an unknown auth": (f"{ECHO}auth: basic\n", 2, "auth", "'basic' must be 'none'"),
+    "an unknown auth": (f"{ECHO}auth: basic\n", 2, "auth", "'basic' must be `none`, or a mapping such as {issuers: ["),
     "an unknown log level": (f"{ECHO}log: {{level: loud}}\n", 2, "log.level", "'loud' must be 'debug', 'info'"),
     "no duration": (f"{ECHO}timeouts: {{idle: 5 minutes}}\n", 2, "timeouts.idle", "'5 minutes' must be a duration such as"),
     "no time at all": (f"{ECHO}timeouts: {{idle: 0}}\n", 2, "timeouts.idle", "must be a duration above 0"),

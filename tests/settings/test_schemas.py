@@ -141,6 +141,7 @@ def example(tmp_path: Path) -> Path:
         (tmp_path / directory).mkdir()
     (tmp_path / "secrets/old-session-key").write_text(OTHER_KEY)
     (tmp_path / "secrets/weather-api-key").write_text("k")
+    (tmp_path / "secrets/introspection-secret").write_text("i")
     authority = trustme.CA()
     client = authority.issue_cert("gateway.test")
     authority.cert_pem.write_to_path(tmp_path / "certs/ca.pem")
