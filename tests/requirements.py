@@ -213,6 +213,14 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "AGG-7": Requirement(GATEWAY, "An aggregate only narrows what its clients see; what is denied is denied."),
     "AGG-8": Requirement(GATEWAY, "A value is replaced only where no two readers could find it at two places."),
     "AGG-9": Requirement(GATEWAY, "An aggregate that can't be served is refused at start, with line, key and mend."),
+    # Who may do what
+    "GRANT-1": Requirement(
+        GATEWAY, "Deny wins, in whatever order; what no grant allows is denied; without grants nothing is."
+    ),
+    "GRANT-2": Requirement(GATEWAY, "Another allow takes nothing away, another deny gives nothing."),
+    "GRANT-3": Requirement(GATEWAY, "A list shows what may be used, and nothing else; filtered, it leaves as private."),
+    "GRANT-4": Requirement(GATEWAY, "`explain` says what the gateway does, and names the rule with its place."),
+    "GRANT-5": Requirement(GATEWAY, "A rule about a URI binds all its spellings."),
     # How clients leave
     "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
     "LEAVE-2": Requirement(

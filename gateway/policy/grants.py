@@ -10,10 +10,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from gateway.policy.globs import compile_globs
+from gateway.policy.globs import compile_globs, is_exact
 from gateway.policy.identities import Identity
 from gateway.policy.permits import TOTAL, Permit, compile_permit
 from gateway.policy.rules import NOTHING, Rules
+from gateway.protocol.catalogues import Kind
 
 MAX_PERMITS: Final = 4096
 """Of one worker: backends times those who call at once. Beyond it the oldest is made anew when it is next needed."""
@@ -110,6 +111,27 @@ def _compile(grants: Grants, identity: Identity, backend: str) -> Permit:
         permit = compile_permit((one.allow for one in found.values()), (one.deny for one in found.values()))
         _remember(grants.compiled, numbers, permit)
     return permit
+
+
+def scopes_for(
+    grants: Grants, identity: Identity, backend: str, method: str, kind: Kind | None = None, name: str | None = None
+) -> tuple[str, ...]:
+    """With which scopes in all they could do what they now may not; empty where no scopes would help.
+
+    For the `scope` of an `insufficient_scope` challenge, which names all that are needed (2025-11-25, basic/authorization
+    "Scope Challenge Handling"). The first grant that needs the fewest more.
+    """
+    found: list[tuple[int, tuple[str, ...]]] = []
+    for grant in grants.grants:
+        lacking = grant.to.lacking(identity)
+        if not lacking or not all(map(is_exact, lacking)) or not grant.to.names(identity):
+            continue
+        scopes = identity.scopes.union(lacking)
+        risen = _compile(grants, Identity(identity.principal, identity.groups, scopes), backend)
+        if risen.may_call(method, kind, name):
+            held = (one for one in sorted(identity.scopes) if compile_globs(grant.to.scopes).fits(one))
+            found.append((len(lacking), tuple(dict.fromkeys((*held, *lacking)))))
+    return min(found, key=lambda one: one[0], default=(0, ()))[1]
 
 
 def _remember(known: dict[K, Permit], key: K, permit: Permit) -> None:

@@ -38,21 +38,24 @@ def _normalize(uri: str) -> str | None:
     """Until there is nothing left to make alike: what one step leaves may be the next one's to undo."""
     for _ in range(_MAX_ROUNDS):
         made = _make_alike(uri)
-        if made == uri:
-            return uri
+        if made is None or made == uri:
+            return made
         uri = made
     return None
 
 
-def _make_alike(uri: str) -> str:
+def _make_alike(uri: str) -> str | None:
     plain = _CONTROLS.sub("", unicodedata.normalize("NFKC", unquote(uri))).strip().replace("\\", "/")
     head, has_authority, rest = plain.partition("://")
     if has_authority and "/" not in head:
-        authority, slash, path = rest.partition("/")
         scheme = head.lower()
-        return f"{scheme}://{_normalize_authority(scheme, authority)}{_walk(slash + path)}"
-    head, colon, rest = plain.partition(":")
-    return f"{head.lower()}:{_walk(rest)}" if colon and "/" not in head else _walk(plain)
+        authority, slash, path = rest.partition("/")
+        start, path = f"{scheme}://{_normalize_authority(scheme, authority)}", slash + path
+    else:
+        head, colon, rest = plain.partition(":")
+        start, path = (f"{head.lower()}:", rest) if colon and "/" not in head else ("", plain)
+    walked = _walk(path)
+    return None if walked is None else start + walked
 
 
 def normalize_glob(glob: str) -> str | None:
@@ -72,13 +75,18 @@ def _normalize_authority(scheme: str, authority: str) -> str:
     return "" if scheme == "file" and host == "localhost" else host
 
 
-def _walk(path: str) -> str:
-    """RFC 3986 §5.2.4, and without empty segments."""
+def _walk(path: str) -> str | None:
+    """RFC 3986 §5.2.4, and without empty segments. None for a way up beyond the root.
+
+    There the RFC stays at the root. But of `docs://public/../secret` many a server takes `public` for a directory.
+    """
     kept: list[str] = []
     segments = path.split("/")
     for segment in segments:
         if _is_dots(segment):
-            if segment.startswith("..") and kept:
+            if segment.startswith("..") and not kept:
+                return None
+            if segment.startswith(".."):
                 kept.pop()
         elif segment:
             kept.append(segment)

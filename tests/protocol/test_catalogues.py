@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcp_types import _v2025_11_25 as legacy
 from mcp_types import _v2026_07_28 as modern
 
-from gateway.protocol.catalogues import LIST_METHODS, Kind, encode_page, parse_page, rename_item
+from gateway.protocol.catalogues import LIST_METHODS, Kind, encode_page, keep_items, parse_page, rename_item
 from gateway.protocol.results import Freshness, Malformed, ServerInfo
 from gateway.protocol.versions import Era
 from tests.protocol.texts import VALUES, objects_of
@@ -184,3 +184,30 @@ def test_a_page_from_which_nobody_is_missing_says_so_by_saying_nothing() -> None
         "ttlMs": 60000,
         "cacheScope": "public",
     }
+
+
+@proves("GRANT-3")
+@pytest.mark.parametrize(
+    "result",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"tools":{}}',
+        b'{"tools":[],"tools":[]}',
+        b'{"tools":[],"Tools":[]}',
+        b'{"tools":[],"cachescope":1}',
+    ],
+)
+def test_what_is_no_list_for_sure_can_not_lose_items(result: bytes) -> None:
+    with pytest.raises(Malformed):
+        keep_items(Kind.TOOL, result, lambda _: True)
+
+
+@proves("GRANT-3")
+@given(st.lists(st.text(max_size=5), max_size=5), st.sets(st.integers(0, 4)), st.sampled_from([b"", b" "]))
+def test_items_that_are_kept_are_kept_whole(names: list[str], kept: set[int], space: bytes) -> None:
+    raws = [json.dumps({"name": f"{number}{name}", "x": name}).encode() for number, name in enumerate(names)]
+    told = b'{"tools":%b[%b],"n":1}' % (space, (space + b",").join(raws))
+    left = keep_items(Kind.TOOL, told, lambda name: int(name[0]) in kept)
+    assert left == b'{"tools":%b[%b],"n":1}' % (space, b",".join(raw for n, raw in enumerate(raws) if n in kept))
