@@ -12,6 +12,7 @@ import asyncio
 from typing import Final, assert_never
 
 from gateway.aggregates.meetings import look, meet
+from gateway.exchange.authorizations import authenticate, authorize, is_filtered, relay_filtered
 from gateway.exchange.bodies import check_head, relay_whole
 from gateway.exchange.calls import Call
 from gateway.exchange.endings import note_ending
@@ -45,9 +46,10 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         if inbound.method == "OPTIONS":
             await answer_preflight(exchange)
             return
+        await authenticate(exchange, place.mount or "")
         body = await read_body(exchange)
         intent = understand(exchange, body)
-        authorize(exchange, place, intent)
+        open_session(exchange, place, intent)
         if (event_id := find_logged(exchange, intent)) is not None:
             await relay_resume(exchange, event_id)
             return
@@ -59,6 +61,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
             backend, intent, body = narrowed
         else:
             backend = place
+        authorize(exchange, backend, intent, body)
         endpoint = route(exchange, backend, intent)
         if record.method in SHARED_METHODS and await relay_shared(exchange, backend, intent, body):
             return
@@ -150,7 +153,7 @@ def understand(exchange: Exchange, body: bytes) -> Intent:
     return intent
 
 
-def authorize(exchange: Exchange, place: Backend | Aggregate, intent: Intent) -> None:
+def open_session(exchange: Exchange, place: Backend | Aggregate, intent: Intent) -> None:
     """Opens the session that the request names. Raises `Rejected` where it isn't this principal's, on this mount."""
     if intent.token is None:
         return
@@ -220,6 +223,8 @@ async def relay(exchange: Exchange, backend: Backend, intent: Intent, call: Call
         awaited = {m.id for m in intent.messages if m.is_request and m.id is not None}
         is_stream = answer.status == 200 and h.media_type(answer.headers) == h.SSE
         match intent:
+            case Send() if answer.status == 200 and is_filtered(exchange, intent):
+                await relay_filtered(exchange, backend, intent, call)
             case Send(era=Era.LEGACY, opens_era=True):
                 await relay_initialize(exchange, backend, call, body, awaited)
             case Send(era=Era.MODERN) if is_stream:

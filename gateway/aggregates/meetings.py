@@ -15,7 +15,6 @@ from gateway.aggregates.targets import (
     narrow_owned,
     read_owner,
     resolve,
-    unknown,
 )
 from gateway.aggregates.unions import (
     DISCOVER,
@@ -28,11 +27,13 @@ from gateway.aggregates.unions import (
     stand_in,
     tell_all,
 )
+from gateway.exchange.authorizations import not_granted, unknown
 from gateway.exchange.calls import Call
 from gateway.exchange.exchanges import Exchange
 from gateway.exchange.healings import forgotten
 from gateway.exchange.views import view
-from gateway.policy.aggregates import Aggregate
+from gateway.policy.aggregates import Aggregate, limit_to
+from gateway.policy.grants import permit_for
 from gateway.protocol import headers as h
 from gateway.protocol.catalogues import LIST_METHODS, Kind
 from gateway.protocol.intents import End, Intent, Listen, Resume, Send
@@ -63,6 +64,7 @@ def look(exchange: Exchange, call: Call) -> Call:
 async def meet(exchange: Exchange, aggregate: Aggregate, intent: Intent, body: bytes) -> Narrowed | None:
     """The request as one member is to have it; None where it has been answered. Raises `Ended`."""
     check_era(aggregate, intent)
+    aggregate = limit(exchange, aggregate)
     exchange.body = body
     match intent:
         case Send(is_batch=True):
@@ -85,6 +87,18 @@ async def meet(exchange: Exchange, aggregate: Aggregate, intent: Intent, body: b
         case _:
             assert_never(intent)
     return None
+
+
+def limit(exchange: Exchange, aggregate: Aggregate) -> Aggregate:
+    """What of the aggregate is granted to whoever calls. Raises `Denied` where nothing is."""
+    grants = exchange.site.grants
+    if grants is None:
+        return aggregate
+    permits = {m.backend: permit_for(grants, exchange.identity, m.backend) for m in aggregate.members}
+    limited = limit_to(aggregate, permits)
+    if not limited.members:
+        raise not_granted("this server")
+    return limited
 
 
 def check_era(aggregate: Aggregate, intent: Intent) -> None:

@@ -8,6 +8,7 @@ from mcp.shared.inbound import encode_header_value
 from gateway.aggregates.catalogues import find_listing
 from gateway.aggregates.members import turn_to
 from gateway.aggregates.questions import name_headers
+from gateway.exchange.authorizations import unknown
 from gateway.exchange.exchanges import Exchange
 from gateway.policy.aggregates import Aggregate, Local, permits, read_prefix
 from gateway.policy.backends import Backend
@@ -19,7 +20,6 @@ from gateway.protocol.messages import Message
 from gateway.protocol.namespaces import Owned, find_owner, give_back
 from gateway.protocol.outcomes import Outcome, Rejected
 from gateway.protocol.splices import Doubled, Span, find, replace
-from gateway.protocol.versions import Era
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -67,6 +67,8 @@ async def narrow_named(exchange: Exchange, aggregate: Aggregate, intent: Send, b
     if local.name != shown:
         body = replace(body, span, _encode(local.name))
         name_headers(exchange, {h.NAME: encode_header_value(local.name).encode("latin-1")})
+        # Whoever looks at the request from now on, grants above all, is to see the member's own name.
+        intent = msgspec.structs.replace(intent, messages=(msgspec.structs.replace(intent.first, name=local.name),))
     return Narrowed(turn_to(exchange, aggregate, local.member), intent, body)
 
 
@@ -148,11 +150,3 @@ async def _resolve_unlisted(exchange: Exchange, aggregate: Aggregate, kind: Kind
         if (found := match_template(templates.catalogue, uri)) is not None:
             return found
     return Local(aggregate.members[0], uri) if len(aggregate.members) == 1 else None
-
-
-def unknown(kind: Kind, shown: str, era: Era) -> Rejected:
-    """The same for a name that no member has and for one that may not be seen."""
-    what = {Kind.TOOL: "tool", Kind.PROMPT: "prompt"}.get(kind, "resource")
-    status = 400 if era is Era.MODERN else 200
-    data = {"uri": shown} if kind.is_uri else None  # 2026-07-28, server/resources "Error Handling"
-    return Rejected(Outcome.UNKNOWN_NAME, f"Unknown {what}: {shown}", status=status, data=data)

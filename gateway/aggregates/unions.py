@@ -173,7 +173,7 @@ async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, body
         LIST_METHODS[method],
         [entry.raw for entry in entries[start:end]],
         intent.era,
-        next_cursor=None if following is None else seals.seal(encode_list_cursor(following), PURPOSE),
+        next_cursor=None if following is None else seals.seal(encode_list_cursor(following), purpose_of(exchange)),
         freshness=listing.freshness,
         server=exchange.gateway.server,
         left_out=name_missing(left_out),
@@ -195,6 +195,11 @@ async def find_page(
         raise Rejected(Outcome.INVALID_PARAMS, "the list has changed: ask for it from its beginning") from None
 
 
+def purpose_of(exchange: Exchange) -> bytes:
+    """A cursor is for whoever it was given to."""
+    return PURPOSE + b" " + exchange.principal.encode()
+
+
 def open_cursor(exchange: Exchange, aggregate: Aggregate, method: str, body: bytes) -> ListCursor | None:
     """The place in the list that `params.cursor` names; None where it begins. Raises `Rejected`."""
     try:
@@ -204,7 +209,7 @@ def open_cursor(exchange: Exchange, aggregate: Aggregate, method: str, body: byt
         raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` must be a string, once") from error
     if shown is None:
         return None
-    plain = exchange.gateway.seals.open(shown, PURPOSE)
+    plain = exchange.gateway.seals.open(shown, purpose_of(exchange))
     cursor = None if plain is None else parse_list_cursor(plain, aggregate.name, method)
     if cursor is None:
         raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` is none that this server gave for this list")

@@ -15,7 +15,9 @@ from gateway.exchange.standing import Standing
 from gateway.exchange.turns import Turns
 from gateway.exchange.views import View
 from gateway.policy.backends import Backend
+from gateway.policy.identities import ANONYMOUS, Identity
 from gateway.policy.listings import Listings
+from gateway.policy.permits import TOTAL, Permit
 from gateway.policy.sites import Site
 from gateway.ports import (
     Client,
@@ -23,6 +25,7 @@ from gateway.ports import (
     Endpoints,
     Eras,
     EventLog,
+    Gate,
     Inbound,
     Marks,
     Record,
@@ -57,6 +60,7 @@ class Gateway(msgspec.Struct):
     marks: Marks | None = None
     owners: Owners | None = None
     turns: Turns | None = None  # of standing streams; there with the three before it
+    gate: Gate | None = None  # None: nobody is asked who they are
     healer: Healer | None = None  # None: a session that its backend forgot is gone
     listings: Listings = msgspec.field(default_factory=Listings)
     server: ServerInfo = ServerInfo("mcp-stateless-gateway", "unknown")  # what an aggregate calls itself
@@ -77,11 +81,18 @@ class Exchange(msgspec.Struct):
     rpc_id: int | str | None = None  # of the JSON-RPC request, once it is known and there is but one
     session: Session | None = None
     token: str = ""  # the session's
-    principal: str = ""  # who calls: issuer and subject; empty where nobody is asked who they are (`auth: none`)
+    identity: Identity = ANONYMOUS
+    permit: Permit = TOTAL  # what it may do at the backend that it calls
     view: View | None = None  # through which the client sees the backend; None: it called the backend's own mount
     body: bytes = b""  # of a request to an aggregate: what the gateway asks on its behalf says some of the same
     flight: Flight | None = None  # where the answer may be kept, or others wait for it
     is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
+
+
+    @property
+    def principal(self) -> str:
+        """Who calls, as what is theirs alone is marked by; empty where nobody is asked who they are (`auth: none`)."""
+        return self.identity.principal
 
 
 def begin(gateway: Gateway, inbound: Inbound, client: Client) -> Exchange:

@@ -49,9 +49,9 @@ CHANGED: Final = {
 _UPDATED: Final = b"notifications/resources/updated"
 _CHANGED: Final = b"list_changed"
 
-Open = Callable[[bytes], Awaitable[Call]]
-"""Opens a member's stream, behind an event id of its own where there is one. Raises `Refused`; `Failed` where it may be tried
-again."""
+Open = Callable[[bytes], Awaitable[tuple[Call, bool]]]
+"""Opens a member's stream, behind an event id of its own where there is one; and says whether the member has forgotten the
+session in which it was open before. Raises `Refused`; `Failed` where it may be tried again."""
 
 
 async def open_gathered(gateway: Gateway, facts: Facts, session: Session, cursor: bytes, request_id: str) -> Call:
@@ -62,8 +62,12 @@ async def open_gathered(gateway: Gateway, facts: Facts, session: Session, cursor
     aggregate = next((one for one in gateway.site.aggregates.values() if one.mount == facts.mount), None)
     if aggregate is None:
         raise Refused
-    opens = {
-        member: _make_open(gateway, facts, session, View(aggregate, member), request_id) for member in aggregate.members
+    # Where grants decide, a member joins by a call that was granted, not by a stream.
+    begun = {part.backend for part in session.parts}
+    opens: dict[Member, Open] = {
+        member: _Opening(gateway, facts, session, View(aggregate, member), request_id)
+        for member in aggregate.members
+        if gateway.site.grants is None or member.backend in begun
     }
     key = (f"{aggregate.name} {gateway.site.digest}", facts.session, Kind.RESOURCE)
     answer = GatheredAnswer(
@@ -91,17 +95,29 @@ def refuse_get() -> Rejected:
     return Rejected(Outcome.METHOD_NOT_ALLOWED, "no server here has a stream of its own", headers=allow)
 
 
-def _make_open(gateway: Gateway, facts: Facts, whole: Session, through: View, request_id: str) -> Open:
-    member = through.member
-    part = find_part(whole, facts.session, member)
-    own = msgspec.structs.replace(facts, backend=member.backend, version=part.version or whole.version)
+class _Opening:
+    """An `Open` of one member's stream, for one whole session."""
 
-    async def open_it(cursor: bytes) -> Call:
-        await _join(gateway, part, member, request_id)
-        call = await open_standing(gateway, own, part, cursor, request_id)
-        return view(through, call, gateway.site.limits.event_bytes)
+    def __init__(self, gateway: Gateway, facts: Facts, whole: Session, through: View, request_id: str) -> None:
+        self._gateway = gateway
+        self._through = through
+        self._request_id = request_id
+        self._part = part = find_part(whole, facts.session, through.member)
+        self._facts = msgspec.structs.replace(
+            facts, backend=through.member.backend, version=part.version or whole.version
+        )
+        self._has_opened = False
+        self._stand_in: object = None  # for the part, where it was healed
 
-    return open_it
+    async def __call__(self, cursor: bytes) -> tuple[Call, bool]:
+        gateway, part = self._gateway, self._part
+        await _join(gateway, part, self._through.member, self._request_id)
+        call = await open_standing(gateway, self._facts, part, cursor, self._request_id)
+        before = self._stand_in
+        self._stand_in = None if gateway.healer is None else gateway.healer.find(digest_upstream(part))
+        is_another = self._has_opened and self._stand_in != before
+        self._has_opened = True
+        return view(self._through, call, gateway.site.limits.event_bytes), is_another
 
 
 async def _join(gateway: Gateway, part: Session, member: Member, request_id: str) -> None:
@@ -196,7 +212,7 @@ class GatheredAnswer:
         failures, was_away = 0, False
         while True:
             try:
-                call = await open_it(self._cursors.get(member.backend, b""))
+                call, has_forgotten = await open_it(self._cursors.get(member.backend, b""))
             except Refused:
                 self._settle(member, is_refused=True)
                 return
@@ -205,7 +221,7 @@ class GatheredAnswer:
                 self._settle(member)
             else:
                 self._settle(member)
-                failures, was_away = 0, await self._read_one(member, call, was_away=was_away)
+                failures, was_away = 0, await self._read_one(member, call, was_away=was_away or has_forgotten)
             await asyncio.sleep(PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)])
             failures += 1
 

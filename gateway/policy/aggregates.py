@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from gateway.policy.permits import Permit
 from gateway.protocol.catalogues import Kind
 
 SEPARATOR: Final = "__"
@@ -72,6 +73,7 @@ class Aggregate(msgspec.Struct, frozen=True, dict=True):
     name_limit: int = NAME_LIMIT
     era: Literal["auto", "legacy", "modern"] = "auto"
     deadline_seconds: float = 3.0  # for each member to answer what all are asked
+    permits: Mapping[str, Permit] = {}  # by backend: what the one who calls may do there (`limit_to`)
 
     # Made when first asked for, and no part of what two aggregates are compared by.
 
@@ -93,8 +95,18 @@ class Local(NamedTuple):
     is_shortened: bool = False
 
 
+def limit_to(aggregate: Aggregate, permits: Mapping[str, Permit]) -> Aggregate:
+    """The aggregate as somebody may use it: the members at which anything is granted, by backend, and of them what is."""
+    members = tuple(member for member in aggregate.members if permits[member.backend].is_admitted)
+    limits = {backend: permit for backend, permit in permits.items() if not permit.is_total}
+    return msgspec.structs.replace(aggregate, members=members, permits=limits)
+
+
 def permits(aggregate: Aggregate, member: Member, kind: Kind, name: str) -> bool:
     """Whether clients of the aggregate may see it. Deny wins."""
+    permit = aggregate.permits.get(member.backend)
+    if permit is not None and not permit.may_see(kind, name):
+        return False
     full = f"{member.backend}{SEPARATOR}{name}"
     return _matches(aggregate.allow.of(kind), full) and not _matches(aggregate.deny.of(kind), full)
 

@@ -40,6 +40,7 @@ class Outcome(StrEnum):
     # the policy says no: `Denied`
     HOST_DENIED = "host_denied"
     ORIGIN_DENIED = "origin_denied"
+    NOT_GRANTED = "not_granted"  # known who it is, and that it may not
     UNAUTHENTICATED = "unauthenticated"  # nobody, or nobody who could prove it
     INSUFFICIENT_SCOPE = "insufficient_scope"
 
@@ -98,6 +99,7 @@ STATUS: Final[dict[Outcome, Verdict]] = {
     Outcome.UNKNOWN_METHOD: Verdict(200, METHOD_NOT_FOUND),
     Outcome.HOST_DENIED: Verdict(421, INVALID_REQUEST),
     Outcome.ORIGIN_DENIED: Verdict(403, INVALID_REQUEST),
+    Outcome.NOT_GRANTED: Verdict(403, INVALID_REQUEST),
     Outcome.UNAUTHENTICATED: Verdict(401, INVALID_REQUEST),
     Outcome.INSUFFICIENT_SCOPE: Verdict(403, INVALID_REQUEST),
     Outcome.UNREACHABLE: Verdict(503, INTERNAL_ERROR),
