@@ -157,9 +157,11 @@ class Caller:
         session: str,
         request_id: int | str,
         *,
+        tool: str = "count",
         cut_at: int | None = None,
         patience_seconds: float | None = None,
     ) -> None:
+        self._tool = tool
         self._url = url
         self._session = session
         self._request_id = request_id
@@ -174,7 +176,7 @@ class Caller:
         """Calls `count`, and comes back until there is a response, or a refusal."""
         request = legacy(
             "tools/call",
-            {"name": "count", "arguments": {"n": n, "delay_ms": delay_ms}},
+            {"name": self._tool, "arguments": {"n": n, "delay_ms": delay_ms}},
             request_id=self._request_id,
             session=self._session,
         )

@@ -854,6 +854,30 @@ class TestStreams:
             assert isinstance(last, FakeAnswer)
             await last.closed.wait()
 
+    async def test_one_that_restarted_so_quickly_that_nobody_missed_it_is_said_to_have_changed_too(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(gatherings, "PAUSES_SECONDS", (0.0,))
+        cut, last = sse_answer(NOTE % b"before"), sse_answer(live=True)
+        sessions = {b"m-1": [cut, sse_answer(NOTE % b"again"), json_answer(b"", status=404)], b"m-2": [last]}
+
+        def math(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
+            if not message:
+                return sessions[sent.header(b"mcp-session-id") or b""].pop(0)
+            if message["method"] == "initialize":
+                told = {"protocolVersion": "2025-11-25", "capabilities": {}}
+                return result(message, told, (b"mcp-session-id", b"m-2"))
+            return FakeAnswer(202, [], b"", whole=True)
+
+        world = world_of(math=math, docs=refused)
+        world.gateway.healer = Healer(MemoryHealings())
+        client = FakeClient()
+        async with running(world, legacy(token_of(world, MATH_PART, DOCS_PART, params=PARAMS), "GET"), client):
+            await client.until(lambda: client.body.count(b"list_changed") == 3)
+            assert client.body.index(b"again") < client.body.index(b"list_changed")
+            client.leave()
+            await last.closed.wait()
+
     async def test_what_a_backend_says_has_changed_there_is_shown_to_nobody_as_it_was(self) -> None:
         names, stream = ["t"], sse_answer(live=True)
 
