@@ -13,8 +13,7 @@ from gateway.exchange.responses import read_response
 from gateway.policy.backends import Backend
 from gateway.policy.filters import filter_result
 from gateway.policy.forwarding import is_trusted
-from gateway.policy.grants import permit_for
-from gateway.policy.permits import Permit
+from gateway.policy.grants import permit_for, scopes_for
 from gateway.policy.rules import COMPLETION, KINDS
 from gateway.protocol import headers as h
 from gateway.protocol.catalogues import LIST_METHODS, Kind
@@ -22,7 +21,7 @@ from gateway.protocol.credentials import read_credentials
 from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import Message
 from gateway.protocol.outcomes import Denied, Failed, Outcome, Rejected
-from gateway.protocol.resources import resource_of
+from gateway.protocol.resources import insufficient_scope, resource_of
 from gateway.protocol.results import Malformed
 from gateway.protocol.splices import Doubled, find, replace
 from gateway.protocol.subscriptions import LISTEN, read_filter
@@ -52,16 +51,16 @@ def authorize(exchange: Exchange, backend: Backend, intent: Intent, body: bytes)
     exchange.permit = permit
     if permit.is_total:
         return
-    if not permit.is_admitted:
-        raise not_granted("this server")
-    if isinstance(intent, Send):
-        if intent.is_batch and any(message.method in LIST_METHODS for message in intent.messages):
-            raise Rejected(Outcome.INVALID_REQUEST, "ask for lists one at a time, not in a batch")
-        for message in intent.messages:
-            check(permit, message, b"" if intent.is_batch else body, intent.era)
+    if not isinstance(intent, Send):
+        check_call(exchange, backend, "", None, "", Era.LEGACY)
+        return
+    if intent.is_batch and any(message.method in LIST_METHODS for message in intent.messages):
+        raise Rejected(Outcome.INVALID_REQUEST, "ask for lists one at a time, not in a batch")
+    for message in intent.messages:
+        check(exchange, backend, message, b"" if intent.is_batch else body, intent.era)
 
 
-def check(permit: Permit, message: Message, body: bytes, era: Era) -> None:
+def check(exchange: Exchange, backend: Backend, message: Message, body: bytes, era: Era) -> None:
     """Raises where the message may not pass. `body`: its own; empty for a member of a batch."""
     method = message.method
     kind, name = KINDS.get(method), message.name
@@ -69,13 +68,22 @@ def check(permit: Permit, message: Message, body: bytes, era: Era) -> None:
         name = read_text(body, "params", "uri")
     elif method == COMPLETION:
         kind, name = read_reference(body)
-    if not permit.may_call(method, kind, name):
-        raise not_granted(f"`{method}`") if kind is None else unknown(kind, name or "", era)
-    if method == LISTEN:
-        wanted = read_filter(body)
-        for uri in () if wanted is None else wanted.uris:
-            if not permit.may_see(Kind.RESOURCE, uri):
-                raise unknown(Kind.RESOURCE, uri, era)
+    check_call(exchange, backend, method, kind, name or "", era)
+    wanted = read_filter(body) if method == LISTEN else None
+    for uri in () if wanted is None else wanted.uris:
+        check_call(exchange, backend, "resources/read", Kind.RESOURCE, uri, era)
+
+
+def check_call(exchange: Exchange, backend: Backend, method: str, kind: Kind | None, name: str, era: Era) -> None:
+    """Raises where it may not be done: a challenge where further scopes would help; else as for what nobody has."""
+    permit, grants = exchange.permit, exchange.site.grants
+    if permit.may_call(method, kind, name):
+        return
+    if grants is not None and (scopes := scopes_for(grants, exchange.identity, backend.name, method, kind, name)):
+        raise insufficient_scope(resource_of(exchange.site.public_url, exchange.record.mount), scopes)
+    if not permit.is_admitted:
+        raise not_granted("this server")
+    raise not_granted(f"`{method}`") if kind is None else unknown(kind, name, era)
 
 
 def read_reference(body: bytes) -> tuple[Kind, str]:

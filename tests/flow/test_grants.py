@@ -260,3 +260,14 @@ class TestGrants:
         client = await run(world, legacy(token, "POST", of(b"ada")), body)
         assert client.status == 400
         assert world.upstream.sent == []
+
+    async def test_who_lacks_only_a_scope_is_told_which_scopes_it_takes(self) -> None:
+        writers = Audience(groups=("devs",), scopes=("math:write",))
+        world = gated(Grants((*GRANTS.grants, Grant(writers, backends=("math",), allow=Rules(tools=("div",))))))
+        inbound, body = call_at("/math/mcp", b"ada", "div")
+        client = await run(world, inbound, body)
+        assert error_of(client)[0] == 403
+        challenge = client.header(b"www-authenticate") or b""
+        assert b'error="insufficient_scope"' in challenge
+        assert b'scope="math:write"' in challenge
+        assert b'resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/math/mcp"' in challenge
