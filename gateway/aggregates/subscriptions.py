@@ -17,19 +17,18 @@ from gateway.exchange.bells import Bell
 from gateway.exchange.exchanges import Exchange
 from gateway.exchange.gatherings import PAUSES_SECONDS
 from gateway.exchange.hub_listeners import Listener
-from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.recalls import asker_of
 from gateway.exchange.resumes import SSE_HEADERS
-from gateway.exchange.subscriptions import end_listening, write
+from gateway.exchange.subscriptions import relay_told
 from gateway.policy.aggregates import Aggregate, Member, permits
 from gateway.protocol.catalogues import Kind
 from gateway.protocol.changes import Change
-from gateway.protocol.events import COMMENT, message_event
+from gateway.protocol.events import message_event
 from gateway.protocol.intents import Send
 from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Outcome, Rejected
 from gateway.protocol.splices import find, replace
-from gateway.protocol.subscriptions import Filter, Note, acknowledge, read_filter
+from gateway.protocol.subscriptions import Filter, Note, read_filter
 from gateway.protocol.versions import Era
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -129,7 +128,7 @@ async def listen_to_all(exchange: Exchange, aggregate: Aggregate, intent: Send, 
             async with asyncio.timeout(aggregate.deadline_seconds):
                 for watch in watches:
                     await watch.settled.wait()
-        await relay_told(exchange, watches, bell, rpc_id)
+        await relay_told(exchange, Watches(watches, bell), rpc_id)
     finally:
         for watch in watches:
             watch.end()
@@ -152,36 +151,23 @@ async def make_watches(exchange: Exchange, aggregate: Aggregate, intent: Send, w
     ]
 
 
-async def relay_told(exchange: Exchange, watches: list[Watch], bell: Bell, rpc_id: RequestId) -> None:
-    """From the acknowledgement on."""
-    client, record, standing = exchange.client, exchange.record, exchange.gateway.standing
-    if (task := asyncio.current_task()) is not None:
-        standing.add(task)
-    closed = exchange.gateway.telemetry.stream_opened(record, "listen")
-    record.status = 200
-    try:
-        for watch in watches:
+class Watches:
+    """`exchange.subscriptions.Source`: all members', until the client leaves."""
+
+    headers = SSE_HEADERS
+    is_over = False
+
+    def __init__(self, watches: list[Watch], bell: Bell) -> None:
+        self._watches = watches
+        self.bell = bell
+
+    def promise(self) -> Filter:
+        """What the client is told in all. Whoever joins from now on has been away."""
+        for watch in self._watches:
             watch.note_acknowledged()
-        await client.start(200, [*SSE_HEADERS, *exchange.reply_headers])
-        await write(exchange, acknowledge(rpc_id, unite(watches)))
-        while True:
-            is_news = await bell.wait(SILENCE_SECONDS)
-            if told := b"".join([watch.show(note, rpc_id) for watch in watches for note in watch.take(bell)]):
-                await write(exchange, told)
-            elif not is_news:
-                await client.write(COMMENT)
-    except asyncio.CancelledError:
-        if client.left or not standing.is_draining:
-            raise
-        if task is not None:
-            task.uncancel()
-    finally:
-        closed()
-    await end_listening(exchange, rpc_id)
+        each = [watch.honoured for watch in self._watches]
+        uris = dict.fromkeys(uri for one in each for uri in one.uris)
+        return Filter(frozenset[Change]().union(*(one.changes for one in each)), tuple(uris))
 
-
-def unite(watches: list[Watch]) -> Filter:
-    """What the client is told in all."""
-    each = [watch.honoured for watch in watches]
-    uris = dict.fromkeys(uri for one in each for uri in one.uris)
-    return Filter(frozenset[Change]().union(*(one.changes for one in each)), tuple(uris))
+    def take(self, rpc_id: RequestId) -> bytes:
+        return b"".join([watch.show(note, rpc_id) for watch in self._watches for note in watch.take(self.bell)])

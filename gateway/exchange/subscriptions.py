@@ -4,18 +4,21 @@ What it asks for in a way that isn't known here goes to the backend as it is, on
 """
 
 import asyncio
+from typing import Protocol
 
+from gateway.exchange.bells import Bell
 from gateway.exchange.exchanges import Exchange
 from gateway.exchange.hub_listeners import Listener
 from gateway.exchange.pipes import SILENCE_SECONDS
 from gateway.exchange.recalls import asker_of
 from gateway.exchange.standing import listen_ended
 from gateway.policy.backends import Backend
+from gateway.protocol import headers as h
 from gateway.protocol.events import COMMENT
 from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import RequestId
 from gateway.protocol.outcomes import Outcome
-from gateway.protocol.subscriptions import acknowledge, parse_listen
+from gateway.protocol.subscriptions import Filter, acknowledge, parse_listen
 from gateway.protocol.versions import Era
 
 
@@ -32,13 +35,55 @@ async def relay_listen(exchange: Exchange, backend: Backend, intent: Intent, bod
     if listener is None:
         return False
     try:
-        await relay_told(exchange, listener, exchange.rpc_id)
+        await relay_told(exchange, _Alone(listener), exchange.rpc_id)
     finally:
         listener.leave()
     return True
 
 
-async def relay_told(exchange: Exchange, listener: Listener, rpc_id: RequestId) -> None:
+class Source(Protocol):
+    """What a client's stream is fed from. The bell rings when there is more to take, or when it `is_over`."""
+
+    bell: Bell
+
+    @property
+    def headers(self) -> h.Headers:
+        """Of the reply."""
+
+    def promise(self) -> Filter:
+        """What will be told. Asked once, when it is acknowledged."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes."""
+
+    def take(self, rpc_id: RequestId) -> bytes:
+        """The events that wait, for the client whose request had that id."""
+
+
+class _Alone:
+    """One backend's listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.bell = listener.bell
+
+    @property
+    def headers(self) -> h.Headers:
+        return self._listener.headers
+
+    def promise(self) -> Filter:
+        return self._listener.wanted
+
+    @property
+    def is_over(self) -> bool:
+        return self._listener.is_over
+
+    def take(self, rpc_id: RequestId) -> bytes:
+        return b"".join([note.event(rpc_id) for note in self._listener.drain()])
+
+
+async def relay_told(exchange: Exchange, source: Source, rpc_id: RequestId) -> None:
     """The client's stream, from the acknowledgement to an end in good order, should it come to one."""
     client, record, standing = exchange.client, exchange.record, exchange.gateway.standing
     if (task := asyncio.current_task()) is not None:
@@ -46,11 +91,11 @@ async def relay_told(exchange: Exchange, listener: Listener, rpc_id: RequestId) 
     closed = exchange.gateway.telemetry.stream_opened(record, "listen")
     record.status = 200
     try:
-        await client.start(200, listener.headers + exchange.reply_headers)
-        await write(exchange, acknowledge(rpc_id, listener.wanted))
-        while not listener.is_over:
-            is_news = await listener.bell.wait(SILENCE_SECONDS)
-            if told := b"".join([note.event(rpc_id) for note in listener.drain()]):
+        await client.start(200, source.headers + exchange.reply_headers)
+        await write(exchange, acknowledge(rpc_id, source.promise()))
+        while not source.is_over:
+            is_news = await source.bell.wait(SILENCE_SECONDS)
+            if told := source.take(rpc_id):
                 await write(exchange, told)
             elif not is_news:
                 await client.write(COMMENT)
