@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import contenders, measurements, plans, programs, selfcheck, tables
+from tests.bench import aggregates, contenders, measurements, plans, programs, selfcheck, tables
 from tests.bench.rows import CASES, ERAS, Row, Run, encode_row, read_rows
 
 EXAMPLES = """examples:
@@ -20,6 +20,8 @@ EXAMPLES = """examples:
   python -m tests.bench --quick                      fewer cases, short windows, no FastMCP: two minutes
   python -m tests.bench --only nginx,gateway-1,small one case, two contenders
   python -m tests.bench --only durable,latency       streams that survive, event by event
+  python -m tests.bench --only aggregate-call,aggregate-list
+                                                     several backends as one, beside their own mounts
   python -m tests.bench --only gateway-redis,idle --watch 130
                                                      what idle streams ask of Redis, a whole period of refreshing
   python -m tests.bench --compare A.jsonl B.jsonl    two runs side by side, nothing is measured
@@ -106,6 +108,8 @@ def _run(arguments: argparse.Namespace, plan: plans.Plan, path: Path) -> list[Ro
         keep(_describe_run(plan))
         for row in _measure_running(arguments.target, plan, backend_port):
             keep(row)
+        for row in _measure_merges(plan, backend_port):
+            keep(row)
         for row in _measure_idle(plan, backend_port):
             keep(row)
     return rows
@@ -168,6 +172,12 @@ def _measure_flows(targets: Sequence[contenders.Target], plan: plans.Plan, backe
         for target in targets:
             if target.store is not None:
                 yield measurements.overhear_events(target, flow, backend_port)
+
+
+def _measure_merges(plan: plans.Plan, backend_port: int) -> Iterator[Row]:
+    with _told_if_broken():
+        names = [contender.name for contender in plan.contenders]
+        yield from aggregates.measure_all(plan.merges, names, backend_port, plan.merge_rounds, plan.merge_seconds)
 
 
 def _measure_idle(plan: plans.Plan, backend_port: int) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 // never as speed.
 #define _GNU_SOURCE
 #include "backend.h"
+#include "boxes.h"
 #include "json.h"
 
 // ---- replies
@@ -147,11 +148,14 @@ static const char *find_fault(const Call *call) {
 
 static void call_tool(Conn *c, const Call *call) {
   Span name = json_get(call->params, "name"), arguments = json_get(call->params, "arguments");
+  Box box = box_at(call->head);
   Span text = json_get(arguments, "text"), tail = call->modern ? LIT(MODERN_TAIL) : LIT("");
   if (!text.p || *text.p != '"') {
     refuse(c, "200 OK", -32602, "no text", call->id);
-  } else if (json_is(name, "echo")) {
+  } else if (box.number ? box_has(box, name) : json_is(name, "echo")) {
     REPLY(c, "200 OK", "", RESULT_OF, call->id, CONTENT, text, CONTENT_END, tail, LIT("}}"));
+  } else if (box.number) {
+    refuse(c, "200 OK", -32602, "another backend's tool", call->id);
   } else if (json_is(name, "echo_sse")) {
     start_stream(c);
     EVENT(c, MESSAGE, RESULT_OF, call->id, CONTENT, text, CONTENT_END, tail, LIT("}}\n\n"));
@@ -187,6 +191,12 @@ static void open_listen(Conn *c, const Call *call) {
 
 // Gateways and proxies that probe or list before they forward need these.
 static void answer_list(Conn *c, const Call *call) {
+  Box box = box_at(call->head);
+  if (json_is(call->method, "tools/list") && (box.number || box.count)) {
+    REPLY(c, "200 OK", "", RESULT_OF, call->id, LIT(",\"result\":{\"tools\":"), box_tools(box),
+          call->modern ? LIT(CACHEABLE) : LIT(""), LIT("}}"));
+    return;
+  }
   static const struct { const char *method, *result; } LISTS[] = {
       {"tools/list", ",\"result\":{\"tools\":" TOOLS},
       {"resources/list", ",\"result\":{\"resources\":[]"},

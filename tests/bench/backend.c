@@ -4,6 +4,7 @@
 // Tools: echo{text} answers JSON; echo_sse{text} one SSE event; progress{text,n,delay_ms} n notifications and the result,
 // `burst` of them in one write, the first after `first_us` where that is given. With `ack` each burst but the first waits
 // until the client has the one before: it sends that number, a `long`, to the UDP port of the same number.
+// At /box/NN/… it is a backend of its own, with fifty tools, of which echo_NN{text} answers JSON (boxes.c).
 // GET opens a legacy idle stream, POST subscriptions/listen a modern one.
 // For the harness: GET /__stats; POST /__push sends list_changed on every idle stream.
 // Usage: backend [PORT]   (none or 0: the kernel chooses; the port is printed)

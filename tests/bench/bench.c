@@ -4,10 +4,12 @@
 //   bench -u 127.0.0.1:9000 -p /mcp -m legacy|modern -t echo|echo_sse|progress [-T name of the tool behind the gateway]
 //         [-s bytes of text] [-c connections] [-d seconds] [-w seconds of warm-up] [-q stop after so many calls]
 //         [-n progress notifications] [-D ms between them] [-H 'Header: value']… [-R pid: CPU time of that process tree]
-//         [-S pid: that of another, the store's]
+//         [-S pid: that of another, the store's] [-k calls that each connection is to have at least]
+//         [-M backends of an aggregate: each call is another one's, `@` in -T and -p stands for its number]
+//   bench … -t list -K tools    measures tools/list; -t file: of a file, whose answers have no id of ours
 //   bench … -t progress -E   measures events instead of calls: how many, and each one's age when it arrives
 //         [-b events in one write] [-A the backend's own port: it sends a burst when the client has the one before]
-//   A window goes on until each connection has had four calls, or 30 s have passed; -q ends it at once.
+//   A window goes on until each connection has had four calls (-k), or 30 s have passed; -q ends it at once.
 //   bench … -N 1000   opens idle streams instead (legacy GET, modern subscriptions/listen): prints a JSON line when all
 //                     are open and one for every line on stdin; ends with stdin.
 #define _GNU_SOURCE
@@ -22,13 +24,13 @@
 enum {
   OPENING_AT_ONCE = 50,       // idle streams: so many handshakes in flight, or the accept queue overflows
   MAX_ERRORS = 1000,          // a peer that only fails isn't worth the whole window
-  CALLS_PER_CONN = 4,         // a slow peer's window lasts until it has done so many: CPU per call of a few calls is luck
   STREAMS_PATIENCE_US = 90000000,
   PATIENCE_US = 30000000,     // for all sessions to be there; for those calls; for calls in flight to end
 };
 
 struct Options options = {.host = "127.0.0.1", .path = "/mcp", .port = 9000, .conns = 16, .size = 200, .notifications = 10,
-                          .burst = 1, .seconds = 3, .warm_seconds = .5, .tool = "echo"};
+                          .burst = 1,
+                          .calls_per_conn = 4, .seconds = 3, .warm_seconds = .5, .tool = "echo"};
 static struct { int pid; Tree before, after; } gateway, store;  // whose CPU time is wanted; pid 0: nobody's
 static long long phase_since;
 
@@ -39,7 +41,7 @@ static void enter(enum Phase next) {
 
 static int window_is_over(long long lasted_us) {
   if (options.calls && measured >= options.calls) return 1;
-  int enough = measured >= CALLS_PER_CONN * count || lasted_us > PATIENCE_US;
+  int enough = measured >= options.calls_per_conn * count || lasted_us > PATIENCE_US;
   return enough && lasted_us >= options.seconds * 1e6;
 }
 
@@ -96,10 +98,11 @@ static void report(void) {
   qsort(first_bytes, measured, sizeof *first_bytes, ascending);
   printf("{\"calls\":%ld,\"seconds\":%.3f,\"rps\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"first_byte_ms\":%.3f,"
          "\"cpu_ms_per_1k\":%.3f,\"store_cpu_ms_per_1k\":%.3f,\"finished\":%ld,\"events\":%ld,\"reconnects\":%ld,"
-         "\"errors\":%ld,\"error\":\"%s\"}\n",
+         "\"answer_bytes\":%ld,\"errors\":%ld,\"error\":\"%s\"}\n",
          measured, options.seconds, measured / options.seconds, percentile(latencies, .5), percentile(latencies, .99),
          percentile(first_bytes, .5), measured && cpu > 0 ? cpu * 1e6 / measured : 0,
-         measured && store_cpu > 0 ? store_cpu * 1e6 / measured : 0, finished, events, reconnects, errors, first_error);
+         measured && store_cpu > 0 ? store_cpu * 1e6 / measured : 0, finished, events, reconnects, answer_bytes,
+         errors, first_error);
 }
 
 // Opens the streams and keeps them; tells how they are when all are there, and at every line on stdin.
@@ -122,7 +125,7 @@ static void hold_streams(void) {
 }
 
 static void read_options(int argument_count, char **arguments) {
-  for (int o; (o = getopt(argument_count, arguments, "u:p:m:t:T:s:c:d:w:q:n:D:H:R:S:N:Eb:A:")) > 0;) switch (o) {
+  for (int o; (o = getopt(argument_count, arguments, "u:p:m:t:T:s:c:d:w:q:k:n:D:H:R:S:N:Eb:A:M:K:")) > 0;) switch (o) {
     case 'u': if (sscanf(optarg, "%63[^:]:%d", options.host, &options.port) != 2) exit(64); break;
     case 'p': snprintf(options.path, sizeof options.path, "%s", optarg); break;
     case 'm': options.modern = !strcmp(optarg, "modern"); break;
@@ -133,6 +136,7 @@ static void read_options(int argument_count, char **arguments) {
     case 'd': options.seconds = atof(optarg); break;
     case 'w': options.warm_seconds = atof(optarg); break;
     case 'q': options.calls = atol(optarg); break;
+    case 'k': options.calls_per_conn = atoi(optarg); break;
     case 'n': options.notifications = atoi(optarg); break;
     case 'D': options.delay_ms = atoi(optarg); break;
     case 'H': strncat(options.headers, optarg, sizeof options.headers - strlen(options.headers) - 3);
@@ -142,6 +146,8 @@ static void read_options(int argument_count, char **arguments) {
     case 'E': options.by_event = 1; break;
     case 'b': options.burst = atoi(optarg); break;
     case 'A': options.ack_port = atoi(optarg); break;
+    case 'M': options.members = atoi(optarg); break;
+    case 'K': options.tools = atoi(optarg); break;
     case 'N': options.streams = atoi(optarg); break;
     default: exit(64);
   }

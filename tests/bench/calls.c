@@ -19,7 +19,7 @@ void choose_text(void) {
 static void add_head(Conn *c, const char *verb, const char *method, const char *name, size_t body_bytes) {
   char line[1024];
   buf_add(&c->out, line, snprintf(line, sizeof line, "%s %s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: bench/1\r\n", verb,
-                                  options.path, options.host, options.port));
+                                  name_member(options.path, c->member), options.host, options.port));
   buf_put(&c->out, body_bytes ? "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
                               : "Accept: text/event-stream\r\n");
   if (options.modern)
@@ -55,12 +55,13 @@ static void add_pace(const Conn *c, Buf *body) {
 static void call_tool(Conn *c) {
   static Buf body;
   char part[512];
+  const char *name = name_member(options.tool_name, c->member);
   int reports = !strcmp(options.tool, "progress");
   c->id = (c->index + 1) * 1000000000L + ++c->calls;
   int tag_bytes = snprintf(c->tag, sizeof c->tag, "c%dr%ldq", c->index, c->calls);
   buf_clear(&body);
   buf_add(&body, part, snprintf(part, sizeof part, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"method\":\"tools/call\",\"params\":"
-                                "{\"name\":\"%s\",\"arguments\":{\"text\":\"%s", c->id, options.tool_name, c->tag));
+                                "{\"name\":\"%s\",\"arguments\":{\"text\":\"%s", c->id, name, c->tag));
   buf_add(&body, text + tag_bytes, options.size - tag_bytes);
   buf_put(&body, "\"");
   if (reports)
@@ -71,7 +72,15 @@ static void call_tool(Conn *c) {
   if (reports)
     buf_add(&body, part, snprintf(part, sizeof part, "%s\"progressToken\":%ld", options.modern ? "," : "", c->id));
   buf_put(&body, options.modern || reports ? "}}}" : "}}");
-  post(c, "tools/call", options.tool_name, buf_start(&body), buf_size(&body));
+  post(c, "tools/call", name, buf_start(&body), buf_size(&body));
+}
+
+static void list_tools(Conn *c) {
+  char body[512];
+  c->id = (c->index + 1) * 1000000000L + ++c->calls;
+  int n = snprintf(body, sizeof body, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"method\":\"tools/list\",\"params\":{%s}}", c->id,
+                   options.modern ? META "}" : "");
+  post(c, "tools/list", NULL, body, n);
 }
 
 static void open_stream(Conn *c) {
@@ -90,16 +99,18 @@ void write_request(Conn *c) {
   static const char START[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":"
                               "\"2025-11-25\",\"capabilities\":{},\"clientInfo\":{\"name\":\"bench\",\"version\":\"1\"}}}";
   static const char STARTED[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
+  choose_member(c);
   if (c->does == INITIALIZE) post(c, "initialize", NULL, START, sizeof START - 1);
   else if (c->does == INITIALIZED) post(c, "notifications/initialized", NULL, STARTED, sizeof STARTED - 1);
   else if (c->does == STREAM) open_stream(c);
+  else if (lists_tools()) list_tools(c);
   else call_tool(c);
 }
 
 // ---- judgement
 
 // Whether the JSON member `"key":ID` is there, with or without a blank after the colon.
-static int has_id(Span body, long id) {
+int has_id(Span body, long id) {
   static const char *const FORMS[] = {"\"id\":%ld", "\"id\": %ld"};
   for (int i = 0; i < 2; i++) {
     char member[48];
@@ -136,6 +147,7 @@ const char *find_fault(const Conn *c) {
   int streamed = !strncmp(c->type, "text/event-stream", 17);
   if (c->status != 200) return "status";
   if (!streamed && strncmp(c->type, "application/json", 16)) return "content type";
+  if (lists_tools()) return body.n ? find_list_fault(c, body) : "no body";
   const char *found = body.n ? find_text(body, c) : NULL;
   if (!found) return "text";
   // Members stand before or behind the text: a search through 1 MB of it would be the dearest part of a call.

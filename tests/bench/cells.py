@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import TypeVar
 
-from tests.bench.rows import Calls, Events, Row, Run
+from tests.bench.rows import Calls, Events, Merged, Row, Run
 
 BASE = "nginx"
 
-Measured = TypeVar("Measured", Calls, Events)
+Measured = TypeVar("Measured", Calls, Merged, Events)
 
 
 def ratio_within_rounds(
@@ -35,7 +35,7 @@ def count_errors(rows: Iterable[Measured]) -> str:
     errors = sum(row.errors for row in rows)
     if not errors:
         return ""
-    right = sum(row.calls if isinstance(row, Calls) else row.delivered for row in rows)
+    right = sum(row.delivered if isinstance(row, Events) else row.calls for row in rows)
     return f"**✗ {errors:,} errors**, {right:,} right"
 
 

@@ -17,7 +17,7 @@ static int poller;
 static Conn *conns;
 
 int count, opened, ready, stopped;
-long errors, measured, finished, events, reconnects;
+long errors, measured, finished, events, reconnects, answer_bytes;
 char first_error[400];
 enum Phase phase;
 unsigned *latencies, *first_bytes;
@@ -116,6 +116,7 @@ static void count_call(Conn *c) {
     return;
   }
   finished++;
+  answer_bytes = buf_size(&c->body);
   if (!options.by_event) add_sample(now - c->sent_us, (c->first_us ? c->first_us : now) - c->sent_us);
 }
 

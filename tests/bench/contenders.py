@@ -33,9 +33,6 @@ LOG_BYTES = 4_000_000
 """Beyond it a log is emptied between two measurements: an access-log line per call fills a disk quickly."""
 
 
-DEFAULT_CONNECTIONS = 1024
-"""The gateway's `max_connections`: an open stream is one of them."""
-
 FILES_PER_STREAM = 2
 SPARE_FILES = 300
 """For each process: what it has open beside its streams."""
@@ -43,13 +40,12 @@ SPARE_FILES = 300
 
 @dataclass(frozen=True)
 class Place:
-    """Where a contender is to stand. `redis`: the URL of its Redis, empty where it has none; `streams`: how many it is to hold."""
+    """Where a contender is to stand. `redis`: the URL of its Redis, empty where it has none."""
 
     backend_port: int
     port: int
     workers: int
     redis: str = ""
-    streams: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,12 +84,14 @@ class Target:
             os.truncate(self.log, 0)
 
 
-def _nginx(place: Place) -> list[str]:
+def nginx_command(place: Place, folder: Path | None = None) -> list[str]:
+    """`folder`: where its files are, and the lists that it is to send."""
+    folder = folder or run_folder()
     text = (HERE / "nginx.conf.tmpl").read_text()
     values = {"PORT": place.port, "BACKEND_PORT": place.backend_port, "WORKERS": place.workers}
-    for name, value in {"FOLDER": run_folder(), **values}.items():
+    for name, value in {"FOLDER": folder, **values}.items():
         text = text.replace(f"@{name}@", str(value))
-    config = run_folder() / f"nginx-{place.port}.conf"
+    config = folder / f"nginx-{place.port}.conf"
     config.write_text(text)
     return [find_nginx(), "-c", str(config)]
 
@@ -101,34 +99,33 @@ def _nginx(place: Place) -> list[str]:
 def write_gateway_config(place: Place, log: str = "none") -> Path:
     """A file that says no more than it must: all else is the default, checks and access log included."""
     config = run_folder() / f"gateway-{place.port}.yaml"
-    many = f", max_connections: {place.streams}" if place.streams >= DEFAULT_CONNECTIONS else ""
     config.write_text(
         f"redis: {place.redis or log}\ndrain: {{delay: 0s}}\n"
-        f"backends:\n  b: {{endpoints: [http://127.0.0.1:{place.backend_port}/mcp]{many}}}\n"
+        f"backends:\n  b: {{endpoints: [http://127.0.0.1:{place.backend_port}/mcp]}}\n"
     )
     return config
 
 
-def _gateway(log: str = "none") -> Callable[[Place], list[str]]:
-    def command(place: Place) -> list[str]:
-        config = write_gateway_config(place, log)
-        where = ["--config", str(config), "--port", str(place.port), "--workers", str(place.workers)]
-        return [sys.executable, "-m", "gateway", "serve", *where]
+def gateway_command(place: Place, config: Path) -> list[str]:
+    where = ["--config", str(config), "--port", str(place.port), "--workers", str(place.workers)]
+    return [sys.executable, "-m", "gateway", "serve", *where]
 
-    return command
+
+def _gateway(log: str = "none") -> Callable[[Place], list[str]]:
+    return lambda place: gateway_command(place, write_gateway_config(place, log))
+
+
+def fastmcp_command(place: Place, mode: str, urls: list[str]) -> list[str]:
+    return [find_fastmcp(), str(HERE / "fastmcp_proxy.py"), str(place.port), mode, *urls]
 
 
 def _fastmcp(mode: str) -> Callable[[Place], list[str]]:
-    def command(place: Place) -> list[str]:
-        url = f"http://127.0.0.1:{place.backend_port}/mcp"
-        return [find_fastmcp(), str(HERE / "fastmcp_proxy.py"), url, str(place.port), mode]
-
-    return command
+    return lambda place: fastmcp_command(place, mode, [f"http://127.0.0.1:{place.backend_port}/mcp"])
 
 
 CONTENDERS = (
     Contender("direct", "/mcp", None, flows=True, idle=False),
-    Contender("nginx", "/b/mcp", _nginx, flows=True),
+    Contender("nginx", "/b/mcp", nginx_command, flows=True),
     Contender("gateway-1", "/b/mcp", _gateway(), flows=True),
     Contender("gateway-memory", "/b/mcp", _gateway("memory"), has_log=True, calls=False, flows=True, idle=False),
     Contender("gateway-redis", "/b/mcp", _gateway(), needs_redis=True, has_log=True, calls=False, flows=True),
@@ -172,7 +169,7 @@ def running(contender: Contender, backend_port: int, streams: int = 0) -> Iterat
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(stores.running_redis()) if contender.needs_redis else None
         workers = _count_workers(contender, streams)
-        place = Place(backend_port, free_port(), workers, store.url if store else "", streams)
+        place = Place(backend_port, free_port(), workers, store.url if store else "")
         yield stack.enter_context(_running(contender, contender.command(place), place, store))
 
 

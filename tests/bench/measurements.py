@@ -140,7 +140,7 @@ def run_bench(target: Target, era: Era, options: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(output)
         return found
     figures = ("rps", "p50_ms", "p99_ms", "first_byte_ms", "cpu_ms_per_1k", "store_cpu_ms_per_1k")
-    nothing = {**dict.fromkeys(figures, 0.0), **dict.fromkeys(("finished", "events"), 0)}
+    nothing = {**dict.fromkeys(figures, 0.0), **dict.fromkeys(("finished", "events", "answer_bytes"), 0)}
     why = complaint.strip() or f"the load generator ended with code {process.returncode}"
     return {**nothing, "calls": 0, "reconnects": 0, "errors": 1, "error": why}
 

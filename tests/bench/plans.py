@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from tests.bench import programs, stores
 from tests.bench.contenders import CONTENDERS, Contender
-from tests.bench.rows import CASES, FLOWS, Case, Era, Flow
+from tests.bench.rows import CASES, FLOWS, MERGES, Case, Era, Flow, Merge
 
 IDLE = "idle"
 FEW_STREAMS, MANY_STREAMS = 1_000, 10_000
 QUICK_STREAMS = 200
+MERGE_ROUNDS = 3
+LEAST_MERGE_SECONDS = 0.25
 LATENCY_ROUNDS = 3
 """At most: a window at a fixed pace is seconds long and mostly waits."""
 
@@ -23,6 +25,7 @@ class Plan:
     are_named: bool
     cases: Sequence[Case]
     flows: Sequence[Flow]
+    merges: Sequence[Merge]
     idle: Sequence[tuple[int, Era]]
     is_whole: bool
     rounds: int
@@ -41,6 +44,15 @@ class Plan:
             return False
         return streams < MANY_STREAMS or contender.flows or self.are_named
 
+    @property
+    def merge_rounds(self) -> int:
+        return min(self.rounds, MERGE_ROUNDS)
+
+    @property
+    def merge_seconds(self) -> float:
+        """Of thousands of requests; the ratio between two of them is what is asked."""
+        return max(self.seconds / 4, LEAST_MERGE_SECONDS)
+
     def rounds_of(self, flow: Flow) -> int:
         return min(self.rounds, LATENCY_ROUNDS) if flow.interval_ms else self.rounds
 
@@ -56,7 +68,11 @@ def contender_names() -> list[str]:
 
 def case_names() -> list[str]:
     """What `--only` may name of cases."""
-    return [*(case.name for case in CASES), *dict.fromkeys(flow.case for flow in FLOWS), IDLE]
+    return [
+        *(case.name for case in CASES),
+        *dict.fromkeys([flow.case for flow in FLOWS] + [merge.case for merge in MERGES]),
+        IDLE,
+    ]
 
 
 def make_plan(
@@ -76,12 +92,14 @@ def make_plan(
     named, asked = ([word for word in words if word in names] for names in (contender_names(), case_names()))
     cases = [case for case in CASES if (case.name in asked if asked else case.quick or not quick)]
     flows = [flow for flow in FLOWS if not asked or flow.case in asked]
+    merges = [merge for merge in MERGES if (merge.case in asked if asked else merge.quick or not quick)]
     wanted = [one for one in CONTENDERS if (one.name in named if named else one.quick or not quick)]
     return Plan(
-        contenders=[one for one in wanted if (named or cases or one.flows or one.idle) and _is_there(one)],
+        contenders=[one for one in wanted if (named or cases or merges or one.flows or one.idle) and _is_there(one)],
         are_named=bool(named),
         cases=cases,
         flows=flows,
+        merges=merges,
         idle=_choose_idle(streams, quick=quick) if IDLE in asked or not asked else (),
         is_whole=not quick and not asked,
         rounds=rounds or (2 if quick else 5),

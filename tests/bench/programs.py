@@ -22,7 +22,10 @@ ROOT = HERE.parent.parent
 BIN, LOGS, RESULTS = (HERE / name for name in ("bin", "logs", "results"))
 FASTMCP_PYTHON = ROOT / ".tools" / "py-fastmcp" / "bin" / "python"
 
-_SOURCES = {"backend": ["backend.c", "answers.c"], "bench": ["bench.c", "conns.c", "calls.c", "streams.c"]}
+_SOURCES = {
+    "backend": ["backend.c", "answers.c", "boxes.c"],
+    "bench": ["bench.c", "conns.c", "calls.c", "lists.c", "streams.c"],
+}
 
 NOISE = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NIX_SSL_CERT_FILE")
 """With these set, creating a TLS context reads a whole bundle: 19 to 49 ms that no contender is to blame for."""

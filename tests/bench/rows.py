@@ -59,6 +59,32 @@ FLOWS = (
 )
 
 
+class Merge(msgspec.Struct, frozen=True):
+    """One kind of request to several backends as one server: a call of each in turn, or the list of all tools."""
+
+    name: str
+    case: Literal["aggregate-call", "aggregate-list"]
+    title: str
+    members: int
+    connections: int
+    quick: bool = True
+
+    @property
+    def lists(self) -> bool:
+        return self.case == "aggregate-list"
+
+
+MEMBER_TOOLS = 50
+"""Of each backend (`boxes.h`): twenty of them have the thousand that go on one page."""
+
+MERGES = (
+    Merge("call-3", "aggregate-call", "tools/call, 3 backends", 3, 16, quick=False),
+    Merge("call-20", "aggregate-call", "tools/call, 20 backends", 20, 16),
+    Merge("list-3", "aggregate-list", "tools/list, 3 backends, 150 tools", 3, 16, quick=False),
+    Merge("list-20", "aggregate-list", "tools/list, 20 backends, 1,000 tools", 20, 16),
+)
+
+
 class Run(msgspec.Struct, tag="run", tag_field="kind"):
     """Where, when and with what the rows after it were measured."""
 
@@ -86,6 +112,24 @@ class Calls(msgspec.Struct, tag="calls", tag_field="kind"):
     first_byte_ms: float
     cpu_ms_per_1k: float
     reconnects: int
+    errors: int
+    error: str
+    load: float
+
+
+class Merged(msgspec.Struct, tag="merged", tag_field="kind"):
+    """One window of requests to several backends as one. `answer_bytes`: the size of the last answer."""
+
+    contender: str
+    merge: str
+    era: Era
+    round: int
+    calls: int
+    rps: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float
+    answer_bytes: int
     errors: int
     error: str
     load: float
@@ -154,7 +198,7 @@ class Idle(msgspec.Struct, tag="idle", tag_field="kind"):
     traffic_bytes: int = 0  # both ways
 
 
-Row = Run | Calls | Events | Commands | Idle
+Row = Run | Calls | Merged | Events | Commands | Idle
 
 
 def encode_row(row: Row) -> str:
@@ -167,7 +211,7 @@ def read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
-            rows.append(msgspec.json.decode(line, type=Run | Calls | Events | Commands | Idle))
+            rows.append(msgspec.json.decode(line, type=Row))
         except msgspec.DecodeError as error:
             raise ValueError(f"{path}:{number} is no line of a benchmark: {error}") from error
     return rows

@@ -1,10 +1,11 @@
 """`python -m tests.bench.selfcheck`: does a faulty proxy show as errors? Figures are worth nothing without it.
 
 A small proxy makes one mistake at a time, on purpose, in front of the fake backend; the load generator must count
-errors for each, and none when there is no mistake. Of streams and their log: `stream_checks`.
+errors for each, and none when there is no mistake. Of streams and their log: `stream_checks`; of aggregates:
+`aggregate_checks`.
 """
 
-from tests.bench import stream_checks
+from tests.bench import aggregate_checks, stream_checks
 from tests.bench.contenders import Target, running_backend
 from tests.bench.measurements import run_bench
 from tests.bench.programs import LOGS, build_programs
@@ -40,10 +41,11 @@ FAULTS = (
 def check_all(backend_port: int) -> None:
     """Raises RuntimeError, naming them, when a fault doesn't show, the absence of one does, or a count isn't what was done."""
     wrong = [fault.name for fault in FAULTS if _shows(fault, backend_port) == fault.name.endswith("no fault")]
+    wrong += aggregate_checks.find_misjudged(backend_port)
     wrong += stream_checks.find_misjudged(backend_port)
     if wrong:
         raise RuntimeError(f"the harness can't be trusted, it misjudged: {', '.join(wrong)}")
-    count = len(FAULTS) + len(stream_checks.FAULTS)
+    count = len(FAULTS) + len(aggregate_checks.FAULTS) + len(stream_checks.FAULTS)
     print(f"self-check: {count} proxies, the age of events, the log and the counts of Redis, each judged rightly")
 
 

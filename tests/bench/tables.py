@@ -6,6 +6,7 @@ A contender that made one error in a case gets no figure there, only the count: 
 from collections.abc import Sequence
 from statistics import median
 
+from tests.bench.aggregate_tables import render_merge_details, render_merges
 from tests.bench.cells import (
     BASE,
     count_errors,
@@ -18,7 +19,7 @@ from tests.bench.cells import (
     rule,
     times,
 )
-from tests.bench.rows import CASES, ERAS, Calls, Case, Era, Events, Row, Run
+from tests.bench.rows import CASES, ERAS, Calls, Case, Era, Events, Merged, Row, Run
 from tests.bench.stream_tables import render_events, render_idle
 
 LIVE_MS = 100
@@ -36,13 +37,14 @@ LEGEND = (
 def render_report(rows: Sequence[Row]) -> str:
     """All tables of one run, the one for the README first."""
     calls = [render_calls(rows), LEGEND] if _cases_in(rows) else []
-    details = [_render_case(rows, case) for case in _cases_in(rows)]
+    details = [*(_render_case(rows, case) for case in _cases_in(rows)), render_merge_details(rows)]
     parts = [
         describe(rows),
         *calls,
+        render_merges(rows),
         render_events(rows),
         render_idle(rows),
-        *(["### In detail"] if details else []),
+        *(["### In detail"] if any(details) else []),
         *details,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -149,7 +151,7 @@ def describe(rows: Sequence[Row]) -> str:
     run = next((row for row in rows if isinstance(row, Run)), None)
     if run is None:
         return "(a file without a line about its run)"
-    loads = [row.load for row in rows if isinstance(row, Calls | Events)] or [run.load_before]
+    loads = [row.load for row in rows if isinstance(row, Calls | Merged | Events)] or [run.load_before]
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     pinned = "gateway on one CPU, load on another" if run.pinned else "not pinned: one CPU for all"
     during = f"{min(loads):.1f}–{max(loads):.1f}"
