@@ -17,13 +17,13 @@ from gateway.exchange.healings import forward_healing
 from gateway.exchange.journals import VERSION_WITH_PRIMERS, open_journal
 from gateway.exchange.listeners import Listening
 from gateway.exchange.resumes import SSE_HEADERS
-from gateway.exchange.sessions import digest_session
+from gateway.exchange.sessions import describe_stream
 from gateway.exchange.standing import come_back
 from gateway.exchange.standing_calls import Refused
 from gateway.exchange.standing_pumps import StandingPump
 from gateway.exchange.streams import stream_headers
 from gateway.policy.backends import Backend, Endpoint
-from gateway.policy.streams import Facts, Hold, LogAway
+from gateway.policy.streams import Hold, LogAway
 from gateway.ports import StreamTurn
 from gateway.protocol import headers as h
 from gateway.protocol.cursors import (
@@ -76,7 +76,7 @@ async def open_upstream(
     session = exchange.session
     if session is None or not session.parts:
         return await forward_healing(exchange, backend, endpoint, intent, b"")
-    facts = Facts(digest_session(exchange.token), session.principal, session.mount, "", "", "", session.version)
+    facts = describe_stream(exchange.token, session, backend="")
     cursor = intent.last_event_id if isinstance(intent, Resume) else b""
     try:
         return await open_gathered(exchange.gateway, facts, session, cursor, exchange.record.request_id)
@@ -170,16 +170,7 @@ async def _open_pump(
 ) -> StandingPump | None:
     """`session`: as the client's token has it."""
     exchange, turns = listening.exchange, listening.turns
-    facts = Facts(
-        session=listening.session,
-        principal=session.principal,
-        mount=session.mount,
-        backend=backend.name,
-        endpoint=session.address,
-        upstream_session=session.upstream_id,
-        version=session.version,
-        shown_version=session.shown_version,
-    )
+    facts = describe_stream(exchange.token, session, backend.name)
     opened = await open_journal(listening.log, hold, facts, [], b"")
     if opened is None:
         exchange.gateway.telemetry.stream_turned(StreamTurn.NOT_KEPT)

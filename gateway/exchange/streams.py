@@ -21,11 +21,11 @@ from gateway.exchange.pumps import Pump, follow
 from gateway.exchange.recalls import note_streamed
 from gateway.exchange.reexecutions import Reexecution, find_token_session, request_to_keep
 from gateway.exchange.reopens import make_reopen
-from gateway.exchange.sessions import digest_session
+from gateway.exchange.sessions import describe_stream
 from gateway.exchange.standing import come_back, listen_ended
 from gateway.exchange.watches import Watch, is_ended
 from gateway.policy.backends import Backend
-from gateway.policy.streams import Facts, Hold
+from gateway.policy.streams import Hold
 from gateway.ports import Answer, StreamTurn
 from gateway.protocol import headers as h
 from gateway.protocol.cursors import FIRST_EPOCH, encode_name
@@ -233,15 +233,8 @@ async def begin_durable(
     log, owners, rpc_id = gateway.log, gateway.owners, exchange.rpc_id
     if log is None or owners is None or session is None or rpc_id is None:
         return None
-    facts = Facts(
-        session=digest_session(exchange.token),
-        principal=session.principal,
-        mount=session.mount,
-        backend=backend.name,
-        endpoint=session.address,
-        upstream_session=session.upstream_id,
-        version=session.version,
-        shown_version=session.shown_version,
+    facts = msgspec.structs.replace(
+        describe_stream(exchange.token, session, backend.name),
         request_id=msgspec.json.encode(rpc_id),
         began_at=gateway.wall_clock(),
     )
