@@ -23,6 +23,7 @@ from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.exchange.turns import Turns
+from gateway.identity.gates import IdentityGate
 from gateway.policy.streams import MEMORY_BUDGET_BYTES, Ailment, Bounds, Owner
 from gateway.ports import Healings
 from gateway.protocol.versions import Era
@@ -58,6 +59,7 @@ class Worker:
         self._gateway: Gateway | None = None
         self._room: UpstreamRoom | None = None
         self._redis: RedisRoom | None = None
+        self._gate: IdentityGate | None = None
         self._keyring = Keyring(settings.session_keys)
         self._logs = Logs(settings.log_level, settings.log_format)
         self._telemetry = Telemetry(self._logs, Metrics(self.version), time.monotonic)
@@ -67,7 +69,7 @@ class Worker:
         if settings.admin_port is not None:
             return Application(self.run, build_probes(self), build_operations(self, details=True))
         # `auth: none` says that whoever reaches the port may know all.
-        return Application(self.run, build_operations(self, details=settings.auth in (None, "none")))
+        return Application(self.run, build_operations(self, details=settings.site.admission is None))
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Gateway]:
@@ -76,6 +78,8 @@ class Worker:
         async with AsyncExitStack() as stack:
             stack.callback(self._logs.route_stdlib())
             room = await stack.enter_async_context(UpstreamRoom(settings.site.backends, telemetry))
+            self._gate = gate = IdentityGate(settings.site.admission, room.client)
+            stack.callback(gate.close)
             standing = Standing()
             caches = Caches(telemetry, time.monotonic)
             caches.bounds = settings.site.cache
@@ -94,6 +98,7 @@ class Worker:
                 standing=standing,
                 caches=caches,
                 hubs=hubs,
+                gate=gate,
                 clock=time.monotonic,
                 new_trace=new_trace,
             )
@@ -160,6 +165,8 @@ class Worker:
             self._keyring.change(settings.session_keys)
         if settings.log_level != self._settings.log_level:
             self._telemetry.change_log_level(settings.log_level)
+        if self._gate is not None:
+            self._gate.change(settings.site.admission)
         gateway.site = settings.site
         gateway.caches.bounds = settings.site.cache
         self._settings = settings
