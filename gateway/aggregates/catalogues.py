@@ -47,7 +47,8 @@ def view_of(exchange: Exchange) -> Hashable:
 def find_rest(exchange: Exchange, aggregate: Aggregate, kind: Kind, cursor: ListCursor) -> tuple[Listing, int] | None:
     """The list whose first pages the client has just had, and where it goes on; None where members are to be asked anew."""
     gateway = exchange.gateway
-    found = gateway.listings.find_paged(key_of(exchange, aggregate, kind), view_of(exchange), gateway.clock())
+    key, view = key_of(exchange, aggregate, kind), view_of(exchange)
+    found = gateway.listings.find_paged(key, view, cursor.whole, gateway.clock())
     if found is None:
         return None
     age_seconds, listing = found

@@ -168,7 +168,8 @@ async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, body
     if not entries and len(left_out) == len(aggregate.members):
         raise nobody(aggregate, left_out)
     end = end_page(entries, start)
-    following = next_cursor(entries, end, aggregate.name, method)
+    has_more = end < len(entries)
+    following = next_cursor(entries, end, aggregate.name, method, listing.digest if has_more else b"")
     return encode_page(
         LIST_METHODS[method],
         [entry.raw for entry in entries[start:end]],

@@ -5,12 +5,14 @@ Pure. Times are seconds of any one clock.
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.policy.catalogues import Catalogue
 from gateway.protocol.catalogues import Item, Kind
+from gateway.protocol.pages import digest_entries
 from gateway.protocol.results import STALE, Freshness
 
 KEPT_SECONDS: Final = 60.0
@@ -45,13 +47,17 @@ class Listed(msgspec.Struct, frozen=True):
     is_cut: bool = False  # it has more than is taken
 
 
-class Listing(msgspec.Struct, frozen=True):
+class Listing(msgspec.Struct, frozen=True, dict=True):
     """The merged list of one kind. `left_out`: by backend. `view`: all that its members' answers may have depended on."""
 
     catalogue: Catalogue
     freshness: Freshness
     left_out: Mapping[str, LeftOut]
     view: Hashable = None
+
+    @cached_property
+    def digest(self) -> bytes:
+        return digest_entries(self.catalogue.entries)
 
     @property
     def size_bytes(self) -> int:
@@ -88,10 +94,10 @@ class Listings:
         _, listing = self._known.pop(key, (0.0, None))
         self._size_bytes -= 0 if listing is None else listing.size_bytes
 
-    def find_paged(self, key: Key, view: Hashable, now: float) -> tuple[float, Listing] | None:
-        """The list to go on with, and for how many seconds it has been known; None where it is too old, or another's."""
+    def find_paged(self, key: Key, view: Hashable, digest: bytes, now: float) -> tuple[float, Listing] | None:
+        """The list to go on with, and for how many seconds it has been known; None where it is too old, another's, or another."""
         asked, listing = self._known.get(key, (0.0, None))
-        if listing is None or asked <= now - PAGED_SECONDS or listing.view != view:
+        if listing is None or asked <= now - PAGED_SECONDS or listing.view != view or listing.digest != digest:
             return None
         return now - asked, listing
 

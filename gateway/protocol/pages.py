@@ -6,7 +6,8 @@ between goes on behind it, with nothing twice. It is the caller's to seal, under
 Spec: 2026-07-28 and 2025-11-25, server/utilities/pagination.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
@@ -37,6 +38,7 @@ class ListCursor(msgspec.Struct, frozen=True, array_like=True):
     method: str
     backend: str
     after: str  # the backend's own name of the item
+    whole: bytes = b""  # `digest_entries` of the list that the page was of
 
 
 class CursorGone(Exception):
@@ -81,9 +83,19 @@ def end_page(entries: Sequence[Entry], start: int) -> int:
     return min(start + PAGE_ITEMS, len(entries))
 
 
-def next_cursor(entries: Sequence[Entry], end: int, aggregate: str, method: str) -> ListCursor | None:
-    """The cursor behind a page that ends before `end`; None where nothing follows."""
+def next_cursor(
+    entries: Sequence[Entry], end: int, aggregate: str, method: str, whole: bytes = b""
+) -> ListCursor | None:
+    """The cursor behind a page that ends before `end`; None where nothing follows. `whole`: of all entries."""
     if not 0 < end < len(entries):
         return None
     last = entries[end - 1]
-    return ListCursor(aggregate, method, last.backend, last.name)
+    return ListCursor(aggregate, method, last.backend, last.name, whole)
+
+
+def digest_entries(entries: Iterable[Entry]) -> bytes:
+    """What tells one merged list from another, on any replica."""
+    digest = blake2b(digest_size=8)
+    for entry in entries:
+        digest.update(entry.raw)
+    return digest.digest()

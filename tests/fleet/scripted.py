@@ -23,9 +23,10 @@ SSE = "text/event-stream"
 class Call:
     """One request, and the means to answer it."""
 
-    def __init__(self, connection: "_Connection", method: str, headers: dict[str, str], body: bytes) -> None:
+    def __init__(self, connection: "_Connection", method: str, path: str, headers: dict[str, str], body: bytes) -> None:
         self._connection = connection
         self.method = method
+        self.path = path
         self.headers = headers
         self.body = body
         self.left = connection.lost
@@ -151,6 +152,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, backend: Scripted) -> None:
         self._backend = backend
         self._parser = httptools.HttpRequestParser(self)
+        self._path = b""
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self.lost = asyncio.Event()
@@ -176,7 +178,10 @@ class _Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_begin(self) -> None:
-        self._headers, self._body = {}, bytearray()
+        self._path, self._headers, self._body = b"", {}, bytearray()
+
+    def on_url(self, url: bytes) -> None:
+        self._path += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode().lower()] = value.decode()
@@ -185,7 +190,8 @@ class _Connection(asyncio.Protocol):
         self._body += data
 
     def on_message_complete(self) -> None:
-        self._backend.serve(Call(self, self._parser.get_method().decode(), self._headers, bytes(self._body)))
+        method, path = self._parser.get_method().decode(), self._path.decode()
+        self._backend.serve(Call(self, method, path, self._headers, bytes(self._body)))
 
 
 def encode_head(status: int, content_type: str, headers: dict[str, str]) -> bytes:

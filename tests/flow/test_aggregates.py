@@ -647,6 +647,20 @@ class TestCaching:
             assert [tool["name"] for tool in rest["tools"]] == ["math__t1000"]
             assert (len(asked), rest["ttlMs"]) == (asked_in_all, left_ms)
 
+    async def test_further_pages_are_of_no_older_list_than_the_first(self) -> None:
+        named, numbers = ["old"], range(1001)
+
+        def math(_: Sent, message: dict[str, Any]) -> FakeAnswer:
+            return result(message, {"tools": [{"name": f"{named[-1]}{n}" if n > 999 else f"t{n}"} for n in numbers]})
+
+        replicas = [world_of(math=math, docs=lists()) for _ in range(2)]
+        await run(replicas[1], modern("tools/list"), ask_modern("tools/list"))
+        named.append("new")
+        first = reply_of(await run(replicas[0], modern("tools/list"), ask_modern("tools/list")))
+        body = ask_modern("tools/list", cursor=first["nextCursor"])
+        rest = reply_of(await run(replicas[1], modern("tools/list"), body))
+        assert rest["tools"] == [{"name": "math__new1000"}]
+
     async def test_who_asks_with_other_credentials_gets_no_page_of_another_s_list(self) -> None:
         def of_whom(sent: Sent, message: dict[str, Any]) -> FakeAnswer:
             prefix = (sent.header(b"x-api-key") or b"").decode()

@@ -8,7 +8,7 @@ from gateway.policy.aggregates import Local, Member
 from gateway.policy.catalogues import Catalogue
 from gateway.policy.listings import Listing, Listings
 from gateway.protocol.catalogues import Kind
-from gateway.protocol.pages import Entry
+from gateway.protocol.pages import Entry, digest_entries
 from gateway.protocol.results import STALE
 
 KEY = ("all", "", Kind.TOOL)
@@ -58,13 +58,15 @@ def test_so_many_are_remembered_and_the_oldest_goes_first() -> None:
     assert listings.find(("all", "1", Kind.TOOL), "sum", 100.0) is not None
 
 
-def test_further_pages_are_taken_from_it_for_five_seconds_by_whoever_sees_the_same() -> None:
+def test_further_pages_are_taken_from_it_for_five_seconds_by_whoever_has_its_first_and_sees_the_same() -> None:
     listings, listing = Listings(), msgspec.structs.replace(listing_of(sum="add"), view=("a", b"{}"))
+    whole = digest_entries(listing.catalogue.entries)
     listings.keep(KEY, 100.0, listing)
-    assert listings.find_paged(KEY, ("a", b"{}"), 104.5) == (4.5, listing)
-    assert listings.find_paged(KEY, ("a", b"{}"), 105.0) is None
-    assert listings.find_paged(KEY, ("b", b"{}"), 100.0) is None
-    assert listings.find_paged(("all", "another session", Kind.TOOL), ("a", b"{}"), 100.0) is None
+    assert listings.find_paged(KEY, ("a", b"{}"), whole, 104.5) == (4.5, listing)
+    assert listings.find_paged(KEY, ("a", b"{}"), whole, 105.0) is None
+    assert listings.find_paged(KEY, ("b", b"{}"), whole, 100.0) is None
+    assert listings.find_paged(KEY, ("a", b"{}"), b"of another list", 100.0) is None
+    assert listings.find_paged(("all", "another session", Kind.TOOL), ("a", b"{}"), whole, 100.0) is None
 
 
 def test_lists_are_bounded_by_their_bytes_the_oldest_goes_and_the_newest_stays(monkeypatch: pytest.MonkeyPatch) -> None:

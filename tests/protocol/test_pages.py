@@ -98,9 +98,9 @@ def test_another_backends_item_of_that_name_is_not_the_place() -> None:
 
 
 def test_a_cursor_is_good_for_its_own_aggregate_and_method_only() -> None:
-    cursor = ListCursor("all", "tools/list", "echo", "ä")
+    cursor = ListCursor("all", "tools/list", "echo", "ä", b"\x07")
     plain = encode_list_cursor(cursor)
-    assert plain == b"\x01\x94\xa3all\xaatools/list\xa4echo\xa2\xc3\xa4"
+    assert plain == b"\x01\x95\xa3all\xaatools/list\xa4echo\xa2\xc3\xa4\xc4\x01\x07"
     assert parse_list_cursor(plain, "all", "tools/list") == cursor
     assert parse_list_cursor(plain, "all", "prompts/list") is None
     assert parse_list_cursor(plain, "support", "tools/list") is None
@@ -110,3 +110,8 @@ def test_a_cursor_is_good_for_its_own_aggregate_and_method_only() -> None:
 def test_what_is_no_cursor_is_none(plain: bytes) -> None:
     assert parse_list_cursor(plain, "all", "tools/list") is None
     assert parse_list_cursor(b"\x01" + plain, "all", "tools/list") is None
+
+
+def test_a_cursor_that_says_nothing_of_its_list_is_good_for_any() -> None:
+    plain = b"\x01\x94\xa3all\xaatools/list\xa4echo\xa2\xc3\xa4"
+    assert parse_list_cursor(plain, "all", "tools/list") == ListCursor("all", "tools/list", "echo", "ä")
