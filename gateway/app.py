@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from gateway.downstream.applications import Application
+from gateway.downstream.metadata import MetadataApp
 from gateway.downstream.operations import DRAINING, BackendState, build_operations, build_probes
 from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
@@ -24,6 +25,7 @@ from gateway.exchange.pumps import Pumps
 from gateway.exchange.standing import Standing
 from gateway.exchange.turns import Turns
 from gateway.identity.gates import IdentityGate
+from gateway.policy.sites import Site
 from gateway.policy.streams import MEMORY_BUDGET_BYTES, Ailment, Bounds, Owner
 from gateway.ports import Healings
 from gateway.protocol.versions import Era
@@ -67,9 +69,11 @@ class Worker:
 
     def _build_application(self, settings: Settings) -> Application:
         if settings.admin_port is not None:
-            return Application(self.run, build_probes(self), build_operations(self, details=True))
+            own = MetadataApp(self.site, build_probes(self))
+            return Application(self.run, own, build_operations(self, details=True))
         # `auth: none` says that whoever reaches the port may know all.
-        return Application(self.run, build_operations(self, details=settings.site.admission is None))
+        own = MetadataApp(self.site, build_operations(self, details=lambda: self.site().admission is None))
+        return Application(self.run, own)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Gateway]:
@@ -171,6 +175,9 @@ class Worker:
         gateway.caches.bounds = settings.site.cache
         self._settings = settings
         self._telemetry.configuration_applied(settings.site.digest)
+
+    def site(self) -> Site:
+        return self._settings.site
 
     # what `operations.Replica` asks
 

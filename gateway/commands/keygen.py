@@ -1,8 +1,11 @@
-"""`mcp-gateway keygen`: a new session key on standard output."""
+"""`mcp-gateway keygen`: a new session key, or API key, on standard output."""
 
 import argparse
+import sys
 
-_DESCRIPTION = "Print a new session key: 32 random bytes, base64url."
+_DESCRIPTION = (
+    "Print a new session key: 32 random bytes, base64url. Or, with --api-key, a new key for a program that calls."
+)
 _EPILOG = """\
 example:
   export MCPGW_SESSION_KEYS=$(mcp-gateway keygen)
@@ -17,6 +20,10 @@ to rotate without ending a session:
   3. wait until the sessions of the old key have ended: a day is plenty
   4. remove the old key
 A key file or a changed configuration file is read again at once; environment variables need a restart.
+
+  mcp-gateway keygen --api-key nightly-report
+prints an API key, for its holder alone (standard output), and the lines for `auth.api_keys`, which hold no secret (standard
+error). To rotate it: add the new one under another name, let its holder change over, remove the old one.
 """
 
 
@@ -28,11 +35,29 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--api-key", metavar="NAME", help="make an API key, whose holder will be known by NAME")
     parser.set_defaults(run=run)
 
 
-def run(_args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    if args.api_key is not None:
+        return print_api_key(args.api_key)
     from gateway.settings.session_keys import make_key
 
     print(make_key())
+    return 0
+
+
+def print_api_key(name: str) -> int:
+    from gateway.identity.api_keys import make_api_key
+    from gateway.settings.admissions import check_key_name
+
+    try:
+        check_key_name(name)
+    except ValueError as error:
+        print(f"mcp-gateway keygen: {error}", file=sys.stderr)
+        return 2
+    key, digest = make_api_key()
+    print(f"# for `auth.api_keys`:\n- name: {name}\n  sha256: {digest}", file=sys.stderr)
+    print(key)
     return 0

@@ -65,10 +65,12 @@ class Replica(Protocol):
         """The page of metrics for that `Accept` header, and its content type. May be called from another thread."""
 
 
-def build_operations(replica: Replica, *, details: bool, clock: Callable[[], float] = time.monotonic) -> Starlette:
+def build_operations(
+    replica: Replica, *, details: bool | Callable[[], bool], clock: Callable[[], float] = time.monotonic
+) -> Starlette:
     """All four endpoints. Without `details`, /health and /readyz?verbose don't tell of backends and configuration:
-    that is for a port which strangers reach."""
-    operations = _Operations(replica, details, clock)
+    that is for a port which strangers reach. A callable is asked each time: a new configuration may change it."""
+    operations = _Operations(replica, details if callable(details) else lambda: details, clock)
     return _route(
         {
             "/health": operations.health,
@@ -104,7 +106,7 @@ def _tell_readiness(hindrances: Sequence[str]) -> Response:
 
 
 class _Operations:
-    def __init__(self, replica: Replica, details: bool, clock: Callable[[], float]) -> None:
+    def __init__(self, replica: Replica, details: Callable[[], bool], clock: Callable[[], float]) -> None:
         self._replica = replica
         self._details = details
         self._clock = clock
@@ -121,7 +123,7 @@ class _Operations:
         }
         if hindrances:
             report["reasons"] = list(hindrances)
-        if self._details:
+        if self._details():
             report["configuration"] = self._replica.digest()
             report["backends"] = {state.name: _describe(state) for state in states}
             if troubles is not None:
@@ -131,7 +133,7 @@ class _Operations:
     async def readyz(self, request: Request) -> Response:
         hindrances = self._replica.hindrances()
         plain = _tell_readiness(hindrances)
-        if not self._details or "verbose" not in request.query_params:
+        if not self._details() or "verbose" not in request.query_params:
             return plain
         lines = [f"[-] {hindrance}" for hindrance in hindrances]
         lines.append(f"[+] configuration {self._replica.digest()}")

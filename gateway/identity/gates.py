@@ -88,15 +88,16 @@ class IdentityGate:
 
     async def identify(self, credentials: Credentials) -> Identity:
         admission = self._admission
+        resource = credentials.resource if admission.issuers else ""  # whose metadata is worth a look
         try:
             proof = await self._prove(admission, credentials)
         except TokenRefused as refused:
-            raise unauthenticated(credentials.resource, admission.scopes, trouble=str(refused)) from None
+            raise unauthenticated(resource, admission.scopes, trouble=str(refused)) from None
         if proof is None:
-            raise unauthenticated(credentials.resource, admission.scopes)
+            raise unauthenticated(resource, admission.scopes)
         identity = proof.identity
         if proof.is_token and not identity.scopes.issuperset(admission.scopes):
-            raise insufficient_scope(credentials.resource, admission.scopes)
+            raise insufficient_scope(resource, admission.scopes)
         if self._admission is admission:  # else it was proven by rules that are no more
             until = min(identity.expires_at, self._wall_clock() + min(REMEMBER_SECONDS, proof.good_for_seconds))
             _remember(self._known, digest_credentials(credentials), (until, identity))
