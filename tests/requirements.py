@@ -221,6 +221,10 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "GRANT-3": Requirement(GATEWAY, "A list shows what may be used, and nothing else; filtered, it leaves as private."),
     "GRANT-4": Requirement(GATEWAY, "`explain` says what the gateway does, and names the rule with its place."),
     "GRANT-5": Requirement(GATEWAY, "A rule about a URI binds all its spellings."),
+    "GRANT-6": Requirement(GATEWAY, "A grant that can't be meant so is refused at start, with line, key and mend."),
+    "GRANT-7": Requirement(
+        GATEWAY, "An included file grants what is its own, and can neither open nor close the rest."
+    ),
     # How clients leave
     "LEAVE-1": Requirement(f"{_2026_07}/transports#cancellation", "A modern client that leaves cancels upstream."),
     "LEAVE-2": Requirement(

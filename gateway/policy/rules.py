@@ -46,6 +46,10 @@ _LIFE: Final = frozenset(
 _LIFE_PREFIXES: Final = ("notifications/", "tasks/")  # tasks are their principal's
 
 
+KNOWN_METHODS: Final = frozenset({*_LIFE, *KINDS, COMPLETION} - {""})
+"""Those of clients that a rule may name, without those of families (`_LIFE_PREFIXES`)."""
+
+
 def is_of_life(method: str) -> bool:
     """Whether the protocol can't live without the method: whoever may do anything at a backend may use it there."""
     return method in _LIFE or method.startswith(_LIFE_PREFIXES)

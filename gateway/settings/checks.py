@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from gateway.policy.sites import spell_mount
 from gateway.settings import aggregates
 from gateway.settings.admissions import check_auth, is_asking
+from gateway.settings.grant_checks import GrantChecks
 from gateway.settings.memberships import Memberships
 from gateway.settings.nodes import Node
 from gateway.settings.problems import Loc, Problem, problem_at
@@ -34,6 +35,9 @@ class Checks:
             loc: Loc = ("aggregates", name)
             checked = Memberships(loc, aggregate, self.shape.backends, self.cut).run()
             found += (self.problem((*loc, *key), message) for key, message in checked)
+        for number, grant in enumerate(self.shape.grants or ()):
+            mistakes = GrantChecks(number, grant, self.root, self.cut).run()
+            found += (self.problem(("grants", number, *key), message) for key, message in mistakes)
         return found
 
     def problem(self, loc: Loc, message: str) -> Problem:

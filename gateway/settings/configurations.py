@@ -15,6 +15,7 @@ from gateway.settings.checks import Checks
 from gateway.settings.drafts import Draft
 from gateway.settings.environments import CONFIG, read_environ
 from gateway.settings.expansions import Expander, beside
+from gateway.settings.grants import compile_grants
 from gateway.settings.masks import MaskedBytes, MaskedUrl
 from gateway.settings.nodes import Node, node_of
 from gateway.settings.problems import ConfigurationInvalid, Place, Problem, problem_at
@@ -66,7 +67,7 @@ def _finish(draft: Draft, overrides: Mapping[str, object]) -> Settings:
         raise ConfigurationInvalid(draft.problems, files)
     return with_digest(
         Settings(
-            site=compile_site(shape, tls, issuers_tls),
+            site=compile_site(shape, tls, issuers_tls, compile_grants(shape.grants, draft.root)),
             host=shape.host,
             port=shape.port,
             workers=shape.workers,

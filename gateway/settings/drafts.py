@@ -1,7 +1,8 @@
 """One tree out of many places: the file, what it includes, the environment, the command line; the later wins.
 
-An included file may hold `backends:` and `aggregates:` only (one file per team), and `x-…` keys for its anchors. What two
-files both define is refused, not merged: nobody could say which one wins.
+An included file may hold `backends:`, `aggregates:` and `grants:` only (one file per team), and `x-…` keys for its anchors. What
+two files both define is refused, not merged: nobody could say which one wins. Grants have no names, and their order decides
+nothing: they are all taken, where the main file says that there are any.
 """
 
 import difflib
@@ -19,8 +20,10 @@ from gateway.settings.problems import Loc, Place, Problem, problem_at
 from gateway.settings.sentences import describe
 from gateway.settings.shapes import FileShape
 
-_INCLUDED_KEYS: Final = ("backends", "aggregates")
-_MAY_BE_EMPTY: Final = {(key,) for key in _INCLUDED_KEYS}
+_NAMED_KEYS: Final = ("backends", "aggregates")
+_GRANTS: Final = "grants"
+_INCLUDED_KEYS: Final = (*_NAMED_KEYS, _GRANTS)
+_MAY_BE_EMPTY: Final = {(key,) for key in _NAMED_KEYS}
 _RIVALS: Final[dict[Loc, Loc]] = {("session_keys",): ("session_keys_file",), ("session_keys_file",): ("session_keys",)}
 
 _SECRET_KEYS: Final = ("proxy", "client_secret", "sha256")  # the last: a key may stand there by mistake
@@ -87,12 +90,14 @@ class Draft:
 
     def merge(self, included: Node) -> None:
         for key, place in included.keys.items():
-            if key in _INCLUDED_KEYS:
+            if key == _GRANTS:
+                self.add_grants(included.mapping[key])
+            elif key in _NAMED_KEYS:
                 self.add(key, included.mapping[key])
             else:
                 near = difflib.get_close_matches(key, _INCLUDED_KEYS, 1)
                 hint = f"did you mean `{near[0]}:`?" if near else "move it to the main file"
-                said = f"an included file may hold only `backends:` and `aggregates:`; {hint}"
+                said = f"an included file may hold only `backends:`, `aggregates:` and `grants:`; {hint}"
                 self.problems.append(problem_at(place, (key,), said))
 
     def add(self, key: str, brought: Node) -> None:
@@ -110,6 +115,18 @@ class Draft:
             else:
                 children[name], keys[name] = child, brought.keys[name]
         self.root = graft(self.root, (key,), Node(children, mine.place, keys))
+
+    def add_grants(self, brought: Node) -> None:
+        """The grants of an included file behind those that are known: they may neither open nor close what isn't theirs."""
+        mine = self.root.mapping.get(_GRANTS)
+        if mine is None:
+            why = "are of no effect where the main file has none, and everything is allowed"
+            said = f"{why}: write `grants: []` there, and nothing is allowed any more that no grant allows"
+            self.problems.append(problem_at(brought.place, (_GRANTS,), said))
+        elif not isinstance(brought.value, list):
+            self.problems.append(problem_at(brought.place, (_GRANTS,), "must be a list (`- to: ...` lines)"))
+        elif isinstance(mine.value, list):
+            self.root = graft(self.root, (_GRANTS,), Node([*mine.value, *brought.value], mine.place))
 
     def overlay(self, overrides: Mapping[str, object]) -> None:
         """What the environment says, and over it what the command line says."""

@@ -20,7 +20,7 @@ from gateway.settings.shapes import FileShape
 PREFIX: Final = "MCPGW_"
 CONFIG: Final = "MCPGW_CONFIG"
 SESSION_KEYS: Final = "MCPGW_SESSION_KEYS"
-_FILE_ONLY: Final = frozenset({"include", "backends", "aggregates"})
+_FILE_ONLY: Final = frozenset({"include", "backends", "aggregates", "grants"})
 _WHOLE: Final = "auth"  # which a variable can set to `none` alone: issuers and keys are lists, told in the file
 _SHORTER: Final = {
     "MCPGW_LOG_LEVEL": ("log", "level"),
@@ -76,8 +76,11 @@ def read_variables(environ: Mapping[str, str]) -> tuple[list[tuple[Loc, Node]], 
 def _describe(name: str, value: str) -> str:
     if value.startswith("tcp://") or name.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")):
         return _SERVICE_LINKS
-    if name.startswith((f"{PREFIX}BACKENDS", f"{PREFIX}AGGREGATES")):
-        return "unknown variable: backends and aggregates are told in the file, where ${NAME} takes a value from the environment"
+    if name.startswith((f"{PREFIX}BACKENDS", f"{PREFIX}AGGREGATES", f"{PREFIX}GRANTS")):
+        return (
+            "unknown variable: backends, aggregates and grants are told in the file, "
+            "where ${NAME} takes a value from the environment"
+        )
     if near := difflib.get_close_matches(name, [*variables(), CONFIG], 1, 0.6):
         return f"unknown variable: did you mean {near[0]}?"
     return "unknown variable: remove it; names are the keys of the file, such as MCPGW_PUBLIC_URL"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.policy.sites import RESERVED_PATHS
+from gateway.settings.grants import ANYBODY
 from gateway.settings.shapes import FileShape
 
 PUBLISHED: Final = Path(__file__).with_name("schema.json")
@@ -40,6 +41,8 @@ _ONE_OR_MORE: Final = frozenset(
         "algorithms",
         "groups",
         "scopes",
+        "principals",
+        "methods",
     }
 )  # where a text, its items apart by commas, is a list too
 _REQUIRED: Final = {
@@ -49,6 +52,7 @@ _REQUIRED: Final = {
     "IntrospectionShape": ["url", "client_id", "client_secret"],
     "ApiKeyShape": ["name", "sha256"],
     "ProxyShape": ["user_header"],
+    "GrantShape": ["to"],
 }  # the shapes have defaults there, so that `check` can say more than that something is missing
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
 
@@ -67,6 +71,7 @@ def make_schema() -> dict[str, Any]:
     backend = definitions["BackendShape"]["properties"]
     backend["cache"] = _or_else(backend["cache"], {"enum": ["off", "on", False, True]}, _REFERENCE)
     root["properties"]["auth"] = _or_else(root["properties"]["auth"], {"const": "none"}, _REFERENCE)
+    _shorten_grant(definitions["GrantShape"]["properties"])
     for shape, keys in _REQUIRED.items():
         definitions[shape]["required"] = keys
     root["patternProperties"] = {"^x-": {"description": "Ignored: a place for anchors."}}
@@ -122,6 +127,15 @@ def _shorten(aggregate: dict[str, Any]) -> None:
     aggregate["backends"] = _or_else(members, text)
     for key in ("allow", "deny"):
         aggregate[key] = _or_else(aggregate[key], {"type": "array", "items": text}, text)
+
+
+def _shorten_grant(grant: dict[str, Any]) -> None:
+    """The same of a grant's."""
+    text: dict[str, Any] = {"type": "string"}
+    grant["to"] = _or_else(grant["to"], {"const": ANYBODY})
+    grant["backends"] = _or_else(grant["backends"], text)
+    for key in ("allow", "deny"):
+        grant[key] = _or_else(grant[key], {"type": "array", "items": text}, text)
 
 
 def _or_else(value: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:

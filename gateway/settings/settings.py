@@ -12,6 +12,8 @@ from gateway.policy.drains import Drain
 from gateway.policy.sites import Site
 from gateway.policy.streams import MAX_ORPHANS
 from gateway.settings.admissions import list_crossings
+from gateway.settings.grant_checks import doubts_of_grants
+from gateway.settings.grants import without_places
 from gateway.settings.values import host_of, is_loopback
 
 
@@ -62,6 +64,7 @@ def doubts(settings: Settings) -> Iterator[str]:
     if not settings.site.backends:
         yield "there are no backends: every request will be answered with 404"
     yield from _doubts_of_aggregates(settings.site)
+    yield from doubts_of_grants(settings.site)
     exposed = not is_loopback(settings.host)
     if exposed and settings.auth == "none":
         yield "auth is `none`: whoever reaches this gateway may call every tool behind it"
@@ -96,7 +99,7 @@ def with_digest(settings: Settings) -> Settings:
     told = {field: getattr(settings, field) for field in settings.__struct_fields__ if field not in ("site", "files")}
     if settings.session_keys_generated:
         del told["session_keys"]
-    site = msgspec.structs.replace(settings.site, routes={}, digest="")
+    site = msgspec.structs.replace(settings.site, routes={}, digest="", grants=without_places(settings.site.grants))
     told["backends"] = list(site.backends)  # their order is part of what was told
     canonical = msgspec.json.encode([told, site], order="deterministic", enc_hook=_encode_masked)
     digest = hashlib.sha256(canonical).hexdigest()[:12]

@@ -16,6 +16,7 @@ from gateway.settings.admissions import Auth
 from gateway.settings.aggregates import AggregateShape
 from gateway.settings.caches import BackendCache, BackendCacheShape, CacheShape
 from gateway.settings.fields import Duration, Flag, Shape, Size, Texts, TlsShape, Wait, duration_field, size_field
+from gateway.settings.grants import GrantShape
 from gateway.settings.quantities import encode_size
 
 Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(values.refuse_flags)]
@@ -200,7 +201,7 @@ class FileShape(Shape):
 
     include: Texts = Field(
         default=[],
-        description="Files with further `backends:` and `aggregates:`, relative to this one.",
+        description="Files with further `backends:`, `aggregates:` and `grants:`, relative to this one.",
         examples=["conf.d/*.yaml"],
     )
     public_url: Annotated[str, AfterValidator(values.check_public_url), HttpUrl] | None = Field(
@@ -253,4 +254,8 @@ class FileShape(Shape):
     )
     aggregates: Annotated[dict[AggregateName, AggregateShape], BeforeValidator(values.none_as_empty)] = Field(
         default={}, description="Several backends as one MCP server, by name."
+    )
+    grants: list[GrantShape] | None = Field(
+        default=None,
+        description="Who may do what. Without them whoever is let in may do everything; with them, what none allows is denied.",
     )

@@ -1,6 +1,7 @@
 """From the file's shapes to the policy's: defaults filled in, paths made absolute, secrets masked."""
 
 from gateway.policy.backends import Address, Backend, Ejection, HealthCheck, Timeouts, Tls
+from gateway.policy.grants import Grants
 from gateway.policy.sites import Cors, Limits, Site, compile_routes
 from gateway.settings.admissions import compile_admission
 from gateway.settings.aggregates import compile_aggregates
@@ -12,7 +13,7 @@ from gateway.settings.values import host_of, is_loopback
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def compile_site(shape: FileShape, tls: dict[str, Tls], issuers_tls: dict[int, Tls]) -> Site:
+def compile_site(shape: FileShape, tls: dict[str, Tls], issuers_tls: dict[int, Tls], grants: Grants | None) -> Site:
     """The site of a configuration without mistakes; the TLS settings are of those that have any."""
     backends = {
         name: compile_backend(name, backend, shape.timeouts, tls.get(name, Tls()))
@@ -30,6 +31,7 @@ def compile_site(shape: FileShape, tls: dict[str, Tls], issuers_tls: dict[int, T
         trusted_proxies=tuple(shape.trusted_proxies),
         expose_mounts=shape.expose_mounts,
         limits=compile_limits(shape.limits),
+        grants=grants,
         cache=compile_bounds(shape.cache),
     )
 

@@ -65,8 +65,8 @@ def test_a_wrong_value_names_the_variable_or_the_flag(tmp_path: Path) -> None:
     [
         ("MCPGW_PUBLICURL", "x", "unknown variable: did you mean MCPGW_PUBLIC_URL?"),
         ("MCPGW_TIMEOUTS_IDLE", "1s", "unknown variable: did you mean MCPGW_TIMEOUTS__IDLE?"),
-        ("MCPGW_BACKENDS__ECHO__ENDPOINTS", "http://a", "backends and aggregates are told in the file"),
-        ("MCPGW_AGGREGATES__ALL__MOUNT", "/", "backends and aggregates are told in the file"),
+        ("MCPGW_BACKENDS__ECHO__ENDPOINTS", "http://a", "backends, aggregates and grants are told in the file"),
+        ("MCPGW_AGGREGATES__ALL__MOUNT", "/", "backends, aggregates and grants are told in the file"),
         ("MCPGW_QQQQQQQQQQ", "x", "unknown variable: remove it"),
         ("MCPGW_PORT", "tcp://10.0.0.1:80", "Kubernetes injects for a Service named `mcpgw`"),
         ("MCPGW_SERVICE_HOST", "10.0.0.1", "set `enableServiceLinks: false`"),

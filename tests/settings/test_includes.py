@@ -77,10 +77,10 @@ def test_a_mount_in_two_files_is_refused_with_both_places(tmp_path: Path) -> Non
         (
             "redis: memory\n",
             "redis",
-            "an included file may hold only `backends:` and `aggregates:`; move it to the main",
+            "an included file may hold only `backends:`, `aggregates:` and `grants:`; move it to the main",
         ),
-        ("backend: {}\n", "backend", "`backends:` and `aggregates:`; did you mean `backends:`?"),
-        ("aggregate: {}\n", "aggregate", "`backends:` and `aggregates:`; did you mean `aggregates:`?"),
+        ("backend: {}\n", "backend", "`backends:`, `aggregates:` and `grants:`; did you mean `backends:`?"),
+        ("aggregate: {}\n", "aggregate", "`backends:`, `aggregates:` and `grants:`; did you mean `aggregates:`?"),
         ("include: more.yaml\n", "include", "may hold only `backends:`"),
         ("aggregates: [a]\n", "aggregates", "must be a mapping"),
         ("backends: [a]\n", "backends", "must be a mapping"),

@@ -13,9 +13,12 @@ import trustme
 import yaml
 
 from gateway.policy.aggregates import Aggregate, Globs, Member
+from gateway.policy.grants import Audience
+from gateway.policy.rules import NOTHING, Rules
 from gateway.settings.aggregates import AggregateShape, GlobsShape, MemberShape
 from gateway.settings.configurations import load
 from gateway.settings.fields import Shape
+from gateway.settings.grants import GrantShape
 from gateway.settings.schemas import PUBLISHED, encode_schema, make_schema
 from gateway.settings.sentences import is_shape, unwrap
 from gateway.settings.shapes import BackendShape, FileShape
@@ -64,6 +67,9 @@ def test_it_is_a_schema() -> None:
         "aggregates: {a: {backends: [echo, {name: b, prefix: off}, {name: c, prefix: false}, {name: '${D}', prefix: d_1}]}}",
         "aggregates: {a: {backends: 'b, c', allow: '*', deny: [x, y], name_limit: 64, era: modern, deadline: 1s}}",
         "aggregates: {a: {allow: {tools: [x], resources: '${GLOBS}'}, mount: /a/}}",
+        "grants: []",
+        "grants: [{to: anybody, allow: all}, {to: {groups: a, scopes: [b]}, backends: a, allow: '*', deny: [b]}]",
+        "grants: [{to: {principals: ['${WHO}']}, backends: [a, 'b*'], deny: {tools: a, methods: [x/y], resources: [x:y]}}]",
         "x-anything: {a: 1}",
     ],
 )
@@ -104,6 +110,12 @@ def test_it_accepts_what_the_gateway_accepts(text: str) -> None:
         "backends: {a: {endpoints: [http://b], headers: {x: 1}}}",
         "backends: {a: {endpoints: [http://b], heal: {file: x, more: y}}}",
         "workers: {fil: x}",
+        "grants: {to: anybody}",
+        "grants: [{allow: all}]",
+        "grants: [{to: everybody, allow: all}]",
+        "grants: [{to: {user: a}, allow: all}]",
+        "grants: [{to: anybody, allow: [1]}]",
+        "grants: [{to: anybody, permit: all}]",
     ],
 )
 def test_it_refuses_what_the_gateway_refuses(tmp_path: Path, text: str) -> None:
@@ -120,7 +132,11 @@ def keys_of(shape: type[Shape]) -> Iterator[tuple[type[Shape], str]]:
 
 
 ALL_KEYS = [
-    *(key for shape in (FileShape, BackendShape, AggregateShape, MemberShape, GlobsShape) for key in keys_of(shape))
+    *(
+        key
+        for shape in (FileShape, BackendShape, AggregateShape, MemberShape, GlobsShape, GrantShape)
+        for key in keys_of(shape)
+    )
 ]
 
 
@@ -172,6 +188,22 @@ def test_the_example_is_a_configuration_without_mistakes(example: Path) -> None:
         era="auto",
         deadline_seconds=3.0,
     )
+    assert told.site.grants is not None
+    assert [(one.to, one.backends, one.allow, one.deny) for one in told.site.grants.grants] == [
+        (
+            Audience(groups=("support",)),
+            ("math", "weather"),
+            Rules(("get_*", "add"), ("*",), ("weather://*",)),
+            NOTHING,
+        ),
+        (
+            Audience(("key nightly-report", "https://login.example.com/realms/mcp *"), (), ("mcp:tools",)),
+            ("echo",),
+            Rules(methods=("tools/call",)),
+            NOTHING,
+        ),
+        (Audience(is_anybody=True), ("*",), NOTHING, Rules(("*delete_*",), ("*delete_*",), ("*delete_*",))),
+    ]
     assert accepts(EXAMPLE.read_text())
 
 
