@@ -93,7 +93,7 @@ def fleet() -> Iterator[Fleet]:
     with ExitStack() as cleanup:
         urls = {name: cleanup.enter_context(serving(f"backends.{name}")) for name in TOOLS}
         lines = [f"  {name}: {{endpoints: ['{url}']}}" for name, url in urls.items()]
-        lines += ["aggregates:", f"  all: {{mount: /, backends: [{', '.join(TOOLS)}]}}"]
+        lines += ["aggregates:", f"  all: {{mount: /, backends: [{', '.join(TOOLS)}], deadline: 20s}}"]
         yield cleanup.enter_context(running_fleet("\n".join(["backends:", *lines])))
 
 

@@ -22,8 +22,8 @@ backends:
   echo: {{endpoints: ['{echo}']}}
   weather: {{endpoints: ['{weather}']}}
 aggregates:
-  alone: {{mount: /, backends: [{{name: reference, prefix: off}}]}}
-  three: {{mount: /three, backends: [echo, reference, weather]}}
+  alone: {{mount: /, backends: [{{name: reference, prefix: off}}], deadline: 20s}}
+  three: {{mount: /three, backends: [echo, reference, weather], deadline: 20s}}
 """
 
 UNASKED = {

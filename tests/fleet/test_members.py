@@ -35,7 +35,7 @@ streams: {{heartbeat: 1s}}
 backends:
 {backends}
 aggregates:
-  all: {{mount: /, backends: all}}
+  all: {{mount: /, backends: all, deadline: 20s}}
 """
 
 
@@ -216,6 +216,19 @@ async def test_long_calls_of_a_killed_replica_go_on_at_another_and_others_are_no
     cut = [report for report in reports if report.resumes]
     assert cut, "the replica had no call"
     assert await sum_metric(lasting, TURNS, turn="taken_over") == len(cut)
+
+
+async def test_two_long_calls_at_once_with_one_id_to_two_members_each_have_their_own_stream(
+    lasting: Fleet, http: httpx2.AsyncClient
+) -> None:
+    url = f"{lasting.url}/mcp"
+    session = await open_session(http, url)
+    tools = ("keeps__count", "echo__count")
+    # Each comes back once, and is given the rest of its own.
+    callers = [Caller(url, session, 1, tool=tool, cut_at=n) for n, tool in enumerate(tools, start=4)]
+    reports = await asyncio.gather(*(caller.run(n, STEP_MILLISECONDS) for n, caller in enumerate(callers, start=14)))
+    assert [report.faults(n) for n, report in enumerate(reports, start=14)] == [[], []]
+    assert [report.resumes for report in reports] == [1, 1]
 
 
 async def test_a_session_s_stream_of_a_killed_replica_goes_on_at_another(

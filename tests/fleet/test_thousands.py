@@ -90,7 +90,7 @@ def port() -> int:
 @pytest.fixture(scope="module")
 def fleet(port: int) -> Iterator[Fleet]:
     lines = [f"  {name}: {{endpoints: ['http://127.0.0.1:{port}/{name}']}}" for name in BACKENDS]
-    aggregate = "aggregates: {all: {mount: /, backends: all, deadline: 2s}}"
+    aggregate = "aggregates: {all: {mount: /, backends: all, deadline: 5s}}"
     with running_fleet("\n".join(["backends:", *lines, aggregate])) as fleet:
         yield fleet
 
