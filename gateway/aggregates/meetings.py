@@ -3,7 +3,7 @@
 from typing import Final, assert_never
 
 from gateway.aggregates.members import turn_to
-from gateway.aggregates.questions import name_headers
+from gateway.aggregates.questions import name_header
 from gateway.aggregates.subscriptions import listen_to_all
 from gateway.aggregates.targets import (
     COMPLETE,
@@ -119,7 +119,7 @@ def meet_listening(exchange: Exchange, aggregate: Aggregate, intent: Listen | Re
         prefix, colon, event_id = intent.last_event_id.partition(b":")
         member = aggregate.by_prefix.get(prefix.decode("latin-1")) if colon else None
         if member is not None:
-            name_headers(exchange, {h.LAST_EVENT_ID: event_id})
+            name_header(exchange, h.LAST_EVENT_ID, event_id)
             rest = Resume(intent.token, last_event_id=event_id)
             return Narrowed(turn_to(exchange, aggregate, member), rest, body)
     return Narrowed(stand_in(aggregate.name, exchange.site.digest), intent, body)

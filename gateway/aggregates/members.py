@@ -3,7 +3,7 @@
 import msgspec
 
 from gateway.exchange.exchanges import Exchange
-from gateway.exchange.parts import find_part
+from gateway.exchange.parts import find_begun, find_part
 from gateway.exchange.sessions import digest_session
 from gateway.exchange.views import View
 from gateway.policy.aggregates import Aggregate, Member
@@ -15,7 +15,7 @@ def turn_to(exchange: Exchange, aggregate: Aggregate, member: Member) -> Backend
     """The member's backend; from now on the exchange is one with it."""
     exchange.view = View(aggregate, member)
     if (whole := exchange.session) is not None:
-        exchange.session = find_part(whole, digest_session(exchange.token), member)
+        exchange.session = find_begun(whole, member) or find_part(whole, digest_session(exchange.token), member)
     exchange.record.backend = member.backend
     return exchange.site.backends[member.backend]
 

@@ -138,6 +138,13 @@ def name_headers(exchange: Exchange, named: Mapping[bytes, bytes | None]) -> Non
     exchange.inbound = msgspec.structs.replace(exchange.inbound, headers=headers)
 
 
+def name_header(exchange: Exchange, name: bytes, value: bytes) -> None:
+    """Replaces what one of the client's headers says of its request. One that wasn't there stays away."""
+    if name in exchange.index:
+        headers = [(name, value) if header[0] == name else header for header in exchange.inbound.headers]
+        exchange.inbound = msgspec.structs.replace(exchange.inbound, headers=headers)
+
+
 _PARAM: Final = b"mcp-param-"
 
 

@@ -7,7 +7,7 @@ from mcp.shared.inbound import encode_header_value
 
 from gateway.aggregates.catalogues import find_listing
 from gateway.aggregates.members import turn_to
-from gateway.aggregates.questions import name_headers
+from gateway.aggregates.questions import name_header
 from gateway.exchange.authorizations import unknown
 from gateway.exchange.exchanges import Exchange
 from gateway.policy.aggregates import Aggregate, Local, permits, read_prefix
@@ -66,7 +66,7 @@ async def narrow_named(exchange: Exchange, aggregate: Aggregate, intent: Send, b
     exchange.record.name = local.name
     if local.name != shown:
         body = replace(body, span, _encode(local.name))
-        name_headers(exchange, {h.NAME: encode_header_value(local.name).encode("latin-1")})
+        name_header(exchange, h.NAME, encode_header_value(local.name).encode("latin-1"))
         # Whoever looks at the request from now on, grants above all, is to see the member's own name.
         intent = msgspec.structs.replace(intent, messages=(msgspec.structs.replace(intent.first, name=local.name),))
     return Narrowed(turn_to(exchange, aggregate, local.member), intent, body)
@@ -94,7 +94,7 @@ def narrow_owned(exchange: Exchange, aggregate: Aggregate, intent: Send, body: b
         raise Rejected(Outcome.INVALID_PARAMS, f"`{'.'.join(path)}` is no id that this server gave")
     body = give_back(body, owned, *path)
     if isinstance(owned.id, str):
-        name_headers(exchange, {h.NAME: encode_header_value(owned.id).encode("latin-1")})
+        name_header(exchange, h.NAME, encode_header_value(owned.id).encode("latin-1"))
     messages: tuple[Message, ...] = intent.messages
     if path == ("id",):
         messages = (msgspec.structs.replace(intent.first, id=owned.id),)

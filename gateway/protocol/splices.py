@@ -48,28 +48,19 @@ def find(body: bytes, *path: str) -> Span | None:
 def _find_field(body: bytes, begin: int, holder: memoryview, key: str) -> tuple[int, memoryview] | None:
     """The place and the value of one field of the object `holder`, which begins at `begin` in the body."""
     fields = _decode_fields(holder)
-    folded = key.casefold()
-    for name in fields:
-        if name != key and name.casefold() == folded:
-            raise Doubled(f"`{key}` must be spelt exactly so")
-    if key not in fields:
+    is_there = key in fields
+    if list(map(str.casefold, fields)).count(key.casefold()) != is_there:
+        raise Doubled(f"`{key}` must be spelt exactly so")
+    if not is_there:
         return None
-    values = {name: memoryview(raw) for name, raw in fields.items()}
+    names, values = list(fields), [memoryview(raw) for raw in fields.values()]
+    name_sizes, value_sizes = list(map(len, names)), list(map(len, values))
     # Of a doubled key the decoder keeps one value. So where the quotes, colons, commas and braces of what it kept add up
     # to all there is, no key is doubled, none is escaped, and no space stands between them: nothing has to be looked for.
-    if sum(map(len, values)) + sum(map(len, values.values())) + 4 * len(values) + 1 == len(holder):
-        return _count_to(begin, values, key)
-    return _walk_to(body, begin, values, key)
-
-
-def _count_to(begin: int, values: Mapping[str, memoryview], key: str) -> tuple[int, memoryview]:
-    place = begin + 1
-    for name, value in values.items():
-        place += len(name) + 3
-        if name == key:
-            return place, value
-        place += len(value) + 1
-    raise KeyError(key)
+    if sum(name_sizes) + sum(value_sizes) + 4 * len(names) + 1 == len(holder):
+        at = names.index(key)
+        return begin + 4 * at + 4 + sum(name_sizes[: at + 1]) + sum(value_sizes[:at]), values[at]
+    return _walk_to(body, begin, dict(zip(names, values, strict=True)), key)
 
 
 def _walk_to(body: bytes, begin: int, values: Mapping[str, memoryview], key: str) -> tuple[int, memoryview]:
