@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tests.bench.contenders import Contender, Place, Target, fastmcp_command, gateway_command, nginx_command, running
@@ -103,7 +104,7 @@ def _command(name: str, members: int) -> Callable[[Place], list[str]]:
         case "nginx":
             return lambda place: _nginx(place, members)
         case "gateway-1":
-            return lambda place: _gateway(place, members)
+            return lambda place: gateway_command(place, write_gateway_config(place, members))
         case _:
             mode = "shared" if name == "fastmcp-shared" else "default"
             return lambda place: fastmcp_command(place, mode, list(_urls(place, members).values()))
@@ -116,7 +117,7 @@ def _urls(place: Place, members: int) -> dict[str, str]:
     }
 
 
-def _gateway(place: Place, members: int) -> list[str]:
+def write_gateway_config(place: Place, members: int) -> Path:
     """`/mcp` is the aggregate, and `whole` one backend that lists as much. All else is the default."""
     config = run_folder() / f"gateway-{place.port}.yaml"
     urls = _urls(place, members)
@@ -126,7 +127,7 @@ def _gateway(place: Place, members: int) -> list[str]:
         f"redis: none\ndrain: {{delay: 0s}}\nbackends:\n{backends}"
         f"aggregates:\n  all: {{mount: /, backends: [{', '.join(urls)}]}}\n"
     )
-    return gateway_command(place, config)
+    return config
 
 
 def _nginx(place: Place, members: int) -> list[str]:

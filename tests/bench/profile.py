@@ -24,8 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tests.bench import contenders, measurements, programs, stores
-from tests.bench.rows import ERAS, FLOWS, Era
+from tests.bench import aggregates, contenders, measurements, programs, stores
+from tests.bench.rows import ERAS, FLOWS, MERGES, Era
 
 INTERVAL_SECONDS = 0.001  # the kernel rounds it up to its tick
 STDLIB = sysconfig.get_path("stdlib") + "/"
@@ -102,7 +102,7 @@ def main() -> None:
         os.sched_setaffinity(0, measured)
         port = programs.free_port()
         place = contenders.Place(backend_port, port, workers=1, redis=redis)
-        config = contenders.write_gateway_config(place, arguments.log)
+        config = _configure(arguments, place)
         driver = threading.Thread(target=_drive, args=(arguments, place, samples), daemon=True)
         driver.start()
         log = (programs.LOGS / "profile.log").open("w")
@@ -111,9 +111,19 @@ def main() -> None:
             runpy.run_module("gateway", run_name="__main__", alter_sys=True)
 
 
+def _configure(arguments: argparse.Namespace, place: contenders.Place) -> Path:
+    merge = next((merge for merge in MERGES if merge.name == arguments.merge), None)
+    if merge is None:
+        return contenders.write_gateway_config(place, arguments.log)
+    return aggregates.write_gateway_config(place, merge.members)
+
+
 def _drive(arguments: argparse.Namespace, place: contenders.Place, samples: Samples) -> None:
     """Loads the gateway from outside its event loop, reports, and ends the process with its SIGTERM."""
-    target = contenders.Target("profile", place.port, "/b/mcp", None)
+    merge = next((merge for merge in MERGES if merge.name == arguments.merge), None)
+    way = next(way for way in aggregates.WAYS if way.name == arguments.way)
+    path = "/b/mcp" if merge is None else way.asked(merge).path
+    target = contenders.Target("profile", place.port, path, None)
     try:
         while not contenders.answers(place.port, target.path):
             time.sleep(0.05)
@@ -125,6 +135,11 @@ def _drive(arguments: argparse.Namespace, place: contenders.Place, samples: Samp
                 flow.title,
             )
             options += ["-d", "100"]
+        if merge is not None:
+            options, arguments.tool = (
+                [*aggregates.merge_options(merge, way.asked(merge)), "-c", "16", "-d", "100"],
+                merge.title,
+            )
         measurements.run_bench(target, arguments.era, [*options, "-q", "500"])
         cpu = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
@@ -164,6 +179,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--era", choices=eras, default="modern")
     parser.add_argument("--tool", choices=("echo", "echo_sse", "progress"), default="echo")
     parser.add_argument("--flow", choices=[flow.name for flow in FLOWS], help="long calls instead, event by event")
+    parser.add_argument("--merge", choices=[merge.name for merge in MERGES], help="requests to several backends as one")
+    parser.add_argument("--way", choices=("aggregate", "mount"), default="aggregate", help="through which these go")
     parser.add_argument("--log", choices=("none", "memory", "redis"), default="none", help="what keeps their events")
     parser.add_argument("--size", type=int, default=200, help="bytes of text (default %(default)s)")
     parser.add_argument("--top", type=int, default=40, help="lines of each table (default %(default)s)")
