@@ -10,6 +10,8 @@ import pytest
 _2025_11 = "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports"
 _2025_03 = "https://modelcontextprotocol.io/specification/2025-03-26/basic"
 _2026_07 = "https://modelcontextprotocol.io/specification/2026-07-28/basic"
+_RFC = "https://www.rfc-editor.org/rfc"
+_AUTH = "https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization"
 _RPC = "https://www.jsonrpc.org/specification"
 _HTTP = "https://www.rfc-editor.org/rfc/rfc9110"
 _SSE = "https://html.spec.whatwg.org/multipage/server-sent-events.html"
@@ -57,6 +59,10 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "FWD-6": Requirement(GATEWAY, "The backend is asked for identity encoding only."),
     "ROUTE-1": Requirement(GATEWAY, "A mount serves MCP at four spellings, without a redirect."),
     "ROUTE-2": Requirement(GATEWAY, "An unknown path gets 404, with the mounts only where they may be known."),
+    "LIMIT-1": Requirement(GATEWAY, "All replicas together admit no more of a caller's than its rate and burst."),
+    "LIMIT-2": Requirement(GATEWAY, "Beyond a limit: 429, Retry-After, and an error that says which, and how to mend it."),
+    "LIMIT-3": Requirement(GATEWAY, "Who isn't asked who they are is held by the address that calls, proxies believed."),
+    "LIMIT-4": Requirement(GATEWAY, "While Redis is away each worker holds its share of a limit, and says so."),
     # Sessions
     "SEAL-1": Requirement(GATEWAY, "What is sealed opens with any key of the ring, for its purpose only."),
     "SEAL-2": Requirement(GATEWAY, "A token that was changed anywhere, or respelt, is nothing."),
@@ -213,6 +219,17 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "AGG-7": Requirement(GATEWAY, "An aggregate only narrows what its clients see; what is denied is denied."),
     "AGG-8": Requirement(GATEWAY, "A value is replaced only where no two readers could find it at two places."),
     "AGG-9": Requirement(GATEWAY, "An aggregate that can't be served is refused at start, with line, key and mend."),
+    # Who calls
+    "AUTH-1": Requirement(f"{_RFC}/rfc8725", "A forged, expired or misdirected token lets nobody in."),
+    "AUTH-2": Requirement(f"{_AUTH}#token-handling", "Only a token that was made for the mount is accepted there."),
+    "AUTH-3": Requirement(GATEWAY, "An issuer that is away is a 503; keys that are known go on proving."),
+    "AUTH-4": Requirement(f"{_AUTH}#protected-resource-metadata-discovery-requirements", "401 leads to the metadata."),
+    "AUTH-5": Requirement(
+        f"{_AUTH}#scope-challenge-handling", "A lacking scope is a 403 that names all scopes needed."
+    ),
+    "AUTH-6": Requirement(GATEWAY, "A proxy's word on who calls counts from trusted peers alone."),
+    "AUTH-7": Requirement(GATEWAY, "API keys are recognized by their digests; none stands in the configuration."),
+    "AUTH-8": Requirement(GATEWAY, "Nothing of a credential stands in a log, an error or a repr."),
     # Who may do what
     "GRANT-1": Requirement(
         GATEWAY, "Deny wins, in whatever order; what no grant allows is denied; without grants nothing is."
