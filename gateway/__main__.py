@@ -15,6 +15,7 @@ COMMANDS: Final = (
     "demo",
     "doctor",
     "check",
+    "explain",
     "keygen",
     "schema",
 )

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.policy.aggregates import Aggregate, Member
+    from gateway.policy.grants import Audience
+    from gateway.policy.rules import Rules
+    from gateway.policy.sites import Site
     from gateway.settings.problems import ConfigurationInvalid
     from gateway.settings.settings import Settings
 
@@ -67,7 +70,7 @@ def summarize(settings: "Settings") -> str:
     for backend in settings.site.backends.values():
         url = f"{origin}{backend.mount}/mcp" if backend.mount else "(hidden)"
         rows.append((backend.name, url, " ".join(_without_query(url) for url in backend.endpoints)))
-    parts = [align(rows), align_aggregates(settings.site.aggregates.values(), origin)]
+    parts = [align(rows), align_aggregates(settings.site.aggregates.values(), origin), align_grants(settings.site)]
     keys = "made at start" if settings.session_keys_generated else str(len(settings.session_keys))
     facts = [
         f"listens on {bracketed}:{settings.port} with {settings.workers} worker{'s' if settings.workers > 1 else ''}",
@@ -83,6 +86,30 @@ def align_aggregates(aggregates: "Iterable[Aggregate]", origin: str) -> list[str
         (one.name, f"{origin}{one.mount.rstrip('/')}/mcp", ", ".join(map(_describe, one.members))) for one in aggregates
     ]
     return align([("aggregate", "url", "backends"), *rows]) if rows else []
+
+
+def align_grants(site: "Site") -> list[str]:
+    """A table of who may do what; empty where everybody may do everything."""
+    if site.grants is None:
+        return []
+    rows = [
+        (one.key, _name(one.to), ", ".join(one.backends), _list(one.allow) or "-", _list(one.deny) or "-")
+        for one in site.grants.grants
+    ]
+    return align([("grant", "to", "backends", "allow", "deny"), *rows])
+
+
+def _name(to: "Audience") -> str:
+    if to.is_anybody:
+        return "anybody"
+    named = [*to.principals, *(f"group {group}" for group in to.groups)]
+    scopes = f"scope {' '.join(to.scopes)}" if to.scopes else ""
+    return " with ".join(part for part in (" or ".join(named), scopes) if part)
+
+
+def _list(rules: "Rules") -> str:
+    told = {"tools": rules.tools, "prompts": rules.prompts, "resources": rules.resources, "methods": rules.methods}
+    return "; ".join(f"{key} {', '.join(globs)}" for key, globs in told.items() if globs)
 
 
 def _describe(member: "Member") -> str:
