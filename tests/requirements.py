@@ -60,8 +60,12 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "ROUTE-1": Requirement(GATEWAY, "A mount serves MCP at four spellings, without a redirect."),
     "ROUTE-2": Requirement(GATEWAY, "An unknown path gets 404, with the mounts only where they may be known."),
     "LIMIT-1": Requirement(GATEWAY, "All replicas together admit no more of a caller's than its rate and burst."),
-    "LIMIT-2": Requirement(GATEWAY, "Beyond a limit: 429, Retry-After, and an error that says which, and how to mend it."),
-    "LIMIT-3": Requirement(GATEWAY, "Who isn't asked who they are is held by the address that calls, proxies believed."),
+    "LIMIT-2": Requirement(
+        GATEWAY, "Beyond a limit: 429, Retry-After, and an error that says which, and how to mend it."
+    ),
+    "LIMIT-3": Requirement(
+        GATEWAY, "Who isn't asked who they are is held by the address that calls, proxies believed."
+    ),
     "LIMIT-4": Requirement(GATEWAY, "While Redis is away each worker holds its share of a limit, and says so."),
     # Sessions
     "SEAL-1": Requirement(GATEWAY, "What is sealed opens with any key of the ring, for its purpose only."),
@@ -219,6 +223,12 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "AGG-7": Requirement(GATEWAY, "An aggregate only narrows what its clients see; what is denied is denied."),
     "AGG-8": Requirement(GATEWAY, "A value is replaced only where no two readers could find it at two places."),
     "AGG-9": Requirement(GATEWAY, "An aggregate that can't be served is refused at start, with line, key and mend."),
+    "AGG-10": Requirement(GATEWAY, "A member that dies holds up nobody; its return is told in both eras, and healed."),
+    "AGG-11": Requirement(
+        GATEWAY, "An aggregate's calls, streams and questions go on at another replica, as a mount's do."
+    ),
+    "AGG-12": Requirement(GATEWAY, "However a member lists, the answer is bounded, and the others' part of it whole."),
+    "AGG-13": Requirement(GATEWAY, "Clients find at one URL what they find at its members' mounts, in both eras."),
     # Who calls
     "AUTH-1": Requirement(f"{_RFC}/rfc8725", "A forged, expired or misdirected token lets nobody in."),
     "AUTH-2": Requirement(f"{_AUTH}#token-handling", "Only a token that was made for the mount is accepted there."),

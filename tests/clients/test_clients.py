@@ -18,6 +18,7 @@ import pytest
 
 from tests.fleet.fleet import Fleet, running_fleet
 from tests.fleet.processes import serving
+from tests.requirements import proves
 from tests.tools.install import MODULES, node, python_of
 
 HERE = Path(__file__).parent
@@ -117,6 +118,7 @@ def run(arguments: Sequence[str], home: Path) -> Any:
     return json.loads(ended.stdout)
 
 
+@proves("AGG-13")
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("name", CLIENTS)
 def test_a_real_client_lists_and_calls_tools_and_is_asked(

@@ -11,6 +11,7 @@ from tests.conformance.suite import LEGS, Leg, list_differences
 from tests.fleet.fleet import Fleet, running_fleet
 from tests.fleet.processes import serving
 from tests.redis.fixtures import *  # noqa: F403  # fixtures are found by name
+from tests.requirements import proves
 
 ALONE, OF_THREE = "/mcp, alone", "/mcp, of three"
 REDIS = ", Redis"
@@ -51,6 +52,7 @@ def places(
         yield fleet, {ALONE: f"{fleet.url}/mcp", OF_THREE: cleanup.enter_context(renaming)}
 
 
+@proves("AGG-13")
 @pytest.mark.parametrize("leg", LEGS, ids=lambda leg: leg.name)
 @pytest.mark.parametrize("place", [ALONE, OF_THREE])
 def test_no_check_fails_at_an_aggregate_that_passes_directly(

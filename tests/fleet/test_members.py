@@ -22,6 +22,7 @@ from tests.fleet.resumable import Caller, opened, split_events, summarise
 from tests.fleet.scripted import WITHIN_SECONDS, Call, scripted
 from tests.redis.fixtures import *  # noqa: F403  # fixtures are found by name
 from tests.redis.servers import RedisServer
+from tests.requirements import proves
 
 LEFT_OUT = "mcp-stateless-gateway/leftOut"
 HEALED = "mcp_gateway_healed_sessions_total"
@@ -147,6 +148,7 @@ def read_answer(answer: httpx2.Response) -> Any:
     return message["result"]["structuredContent"] if "result" in message else (answer.status_code, message["error"])
 
 
+@proves("AGG-10")
 @pytest.mark.timeout(180)
 async def test_a_member_that_dies_is_left_out_and_its_return_is_told_and_its_sessions_healed(
     fleet: Fleet, math: Mortal, http: httpx2.AsyncClient
@@ -194,6 +196,7 @@ def lasting(redis_server: RedisServer) -> Iterator[Fleet]:
         yield fleet
 
 
+@proves("AGG-11")
 @pytest.mark.timeout(180)
 async def test_long_calls_of_a_killed_replica_go_on_at_another_and_others_are_not_held_up(
     lasting: Fleet, http: httpx2.AsyncClient, table: list[str]
@@ -231,6 +234,7 @@ async def test_two_long_calls_at_once_with_one_id_to_two_members_each_have_their
     assert [report.resumes for report in reports] == [1, 1]
 
 
+@proves("AGG-11")
 async def test_a_session_s_stream_of_a_killed_replica_goes_on_at_another(
     lasting: Fleet, http: httpx2.AsyncClient
 ) -> None:
@@ -316,6 +320,7 @@ class Asking:
 SERVER = {"name": "asking", "version": "1"}
 
 
+@proves("AGG-11")
 async def test_what_a_member_asks_after_a_takeover_is_asked_and_answered_under_its_own_name(
     redis_server: RedisServer, http: httpx2.AsyncClient
 ) -> None:
@@ -369,6 +374,7 @@ class Counting:
             await call.reply(b"", 202)
 
 
+@proves("AGG-10")
 async def test_a_member_that_was_away_when_a_session_began_joins_it_once_whichever_replica_needs_it_first(
     redis_server: RedisServer, http: httpx2.AsyncClient
 ) -> None:

@@ -151,6 +151,7 @@ async def test_a_thousand_tools_are_listed_whole_in_order_alike_on_every_replica
         assert await list_all(http, stage, era) == (names_of(*BACKENDS), 3, {})
 
 
+@proves("AGG-12")
 @pytest.mark.timeout(180)
 async def test_of_twenty_backends_one_dead_and_one_slow_the_others_don_t_notice(
     stage: Stage, http: httpx2.AsyncClient
@@ -167,6 +168,7 @@ async def test_of_twenty_backends_one_dead_and_one_slow_the_others_don_t_notice(
         assert await list_all(http, stage, era) == (names_of(*BACKENDS), 1, {})
 
 
+@proves("AGG-12")
 @pytest.mark.timeout(180)
 async def test_what_backends_list_that_are_out_of_their_minds_is_cut_or_left_out_and_calls_go_on(
     stage: Stage, http: httpx2.AsyncClient
