@@ -97,4 +97,4 @@ def _walk(path: str) -> str | None:
 
 def _is_dots(segment: str) -> bool:
     """`.` or `..`, also with parameters, which some servers drop (`..;a=b`)."""
-    return segment.partition(";")[0] in (".", "..")
+    return segment[:1] == "." and segment.partition(";")[0] in (".", "..")
