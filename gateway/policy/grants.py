@@ -16,8 +16,9 @@ from gateway.policy.permits import TOTAL, Permit, compile_permit
 from gateway.policy.rules import NOTHING, Rules
 from gateway.protocol.catalogues import Kind
 
-MAX_PERMITS: Final = 4096
-"""Of one worker: backends times those who call at once. Beyond it the oldest is made anew when it is next needed."""
+MAX_PERMITS: Final = 16_384
+"""Of one worker: backends times those who call at once; some 110 bytes each. Beyond it the oldest is made anew when it is next
+needed."""
 
 
 K = TypeVar("K")
