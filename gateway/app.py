@@ -37,6 +37,7 @@ from gateway.state.memory_marks import MemoryRoom
 from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
 from gateway.state.targets import parse_target
+from gateway.telemetry.audits import AuditWriter
 from gateway.telemetry.logs import Logs
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.reports import Telemetry
@@ -65,6 +66,7 @@ class Worker:
         self._keyring = Keyring(settings.session_keys)
         self._logs = Logs(settings.log_level, settings.log_format)
         self._telemetry = Telemetry(self._logs, Metrics(self.version), time.monotonic)
+        self._audit = AuditWriter(settings.site.audit, self._keyring.digest, self._telemetry)
         self.application = self._build_application(settings)
 
     def _build_application(self, settings: Settings) -> Application:
@@ -81,6 +83,8 @@ class Worker:
         settings, telemetry = self._settings, self._telemetry
         async with AsyncExitStack() as stack:
             stack.callback(self._logs.route_stdlib())
+            stack.push_async_callback(self._audit.close)
+            stack.push_async_callback(_stop, asyncio.create_task(self._audit.run()))
             room = await stack.enter_async_context(UpstreamRoom(settings.site.backends, telemetry))
             self._gate = gate = IdentityGate(settings.site.admission, room.client)
             stack.callback(gate.close)
@@ -103,6 +107,7 @@ class Worker:
                 caches=caches,
                 hubs=hubs,
                 gate=gate,
+                audit=self._audit,
                 clock=time.monotonic,
                 new_trace=new_trace,
             )
@@ -171,6 +176,7 @@ class Worker:
             self._telemetry.change_log_level(settings.log_level)
         if self._gate is not None:
             self._gate.change(settings.site.admission)
+        self._audit.change(settings.site.audit)
         gateway.site = settings.site
         gateway.caches.bounds = settings.site.cache
         self._settings = settings

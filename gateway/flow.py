@@ -12,6 +12,7 @@ import asyncio
 from typing import Final, assert_never
 
 from gateway.aggregates.meetings import look, meet
+from gateway.exchange.audits import check_audit, note_calls
 from gateway.exchange.authorizations import authenticate, authorize, is_filtered, relay_filtered
 from gateway.exchange.bodies import check_head, relay_whole
 from gateway.exchange.calls import Call
@@ -46,6 +47,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         if inbound.method == "OPTIONS":
             await answer_preflight(exchange)
             return
+        check_audit(exchange)
         await authenticate(exchange, place.mount or "")
         body = await read_body(exchange)
         intent = understand(exchange, body)
@@ -59,6 +61,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
             if (narrowed := await meet(exchange, place, intent, body)) is None:
                 return
             backend, intent, body = narrowed
+            exchange.asked = intent, body
         else:
             backend = place
         authorize(exchange, backend, intent, body)
@@ -80,6 +83,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         await refuse(exchange, Failed(Outcome.INTERNAL, "the gateway failed: its log says why, under this request id"))
     finally:
         close_flight(exchange)
+        note_calls(exchange)
         gateway.telemetry.finish(record)
 
 
@@ -144,6 +148,7 @@ def understand(exchange: Exchange, body: bytes) -> Intent:
         exchange.rpc_id = rejection.request_id
         raise
     record.era = intent.era
+    exchange.asked = intent, body
     if isinstance(intent, Send):
         first = intent.first
         record.method, record.name, record.client_name = first.method, first.name or "", first.client_name

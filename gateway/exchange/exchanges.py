@@ -20,6 +20,7 @@ from gateway.policy.listings import Listings
 from gateway.policy.permits import TOTAL, Permit
 from gateway.policy.sites import Site
 from gateway.ports import (
+    AuditLog,
     Client,
     ClientLeft,
     Endpoints,
@@ -35,6 +36,7 @@ from gateway.ports import (
 )
 from gateway.protocol import headers as h
 from gateway.protocol.errors import encode_error
+from gateway.protocol.intents import Intent
 from gateway.protocol.outcomes import Ended, Outcome
 from gateway.protocol.results import ServerInfo
 from gateway.protocol.sessions import Session
@@ -61,6 +63,7 @@ class Gateway(msgspec.Struct):
     owners: Owners | None = None
     turns: Turns | None = None  # of standing streams; there with the three before it
     gate: Gate | None = None  # None: nobody is asked who they are
+    audit: AuditLog | None = None  # None: nobody is told who called what
     healer: Healer | None = None  # None: a session that its backend forgot is gone
     listings: Listings = msgspec.field(default_factory=Listings)
     server: ServerInfo = ServerInfo("mcp-stateless-gateway", "unknown")  # what an aggregate calls itself
@@ -85,6 +88,7 @@ class Exchange(msgspec.Struct):
     permit: Permit = TOTAL  # what it may do at the backend that it calls
     view: View | None = None  # through which the client sees the backend; None: it called the backend's own mount
     body: bytes = b""  # of a request to an aggregate: what the gateway asks on its behalf says some of the same
+    asked: tuple[Intent | None, bytes] = (None, b"")  # what the client asks for, as far as it is understood
     flight: Flight | None = None  # where the answer may be kept, or others wait for it
     is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
 

@@ -23,6 +23,15 @@ def is_trusted(peer: str, proxies: tuple[str, ...]) -> bool:
     return any(address in ip_network(proxy) for proxy in proxies)
 
 
+def client_address(headers: h.Headers, peer: str, proxies: tuple[str, ...]) -> str:
+    """Who called, as far as it can be believed: the peer, or the last one in X-Forwarded-For whom no trusted proxy is."""
+    if not proxies or not is_trusted(peer, proxies):
+        return peer
+    lines = (value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for")
+    hops = [hop.strip() for line in lines for hop in line.split(",")]
+    return next((hop[:64] for hop in reversed(hops) if hop and not is_trusted(hop, proxies)), peer)
+
+
 def upstream_headers(
     headers: h.Headers,
     index: dict[bytes, bytes],

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.policy.admissions import Admission
 from gateway.policy.aggregates import Aggregate
+from gateway.policy.audits import Auditing
 from gateway.policy.backends import Backend
 from gateway.policy.caches import CacheBounds
 from gateway.policy.grants import Grants
@@ -51,6 +52,7 @@ class Site(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     grants: Grants | None = None  # None: whoever is let in may do everything
     cache: CacheBounds = CacheBounds()
+    audit: Auditing | None = None  # None: nobody is told who called what
     digest: str = ""  # of the configuration, first 12 hexadecimal digits of SHA-256
 
 

@@ -5,6 +5,7 @@ Header lists are `list[tuple[bytes, bytes]]` with lower-case names, in the order
 monotonic clock, `time.monotonic` in production. Every method that waits is bounded by a time-out that its docstring names.
 """
 
+from gateway.ports.audits import AuditEntry, AuditLog
 from gateway.ports.exchanges import Answer, Client, ClientLeft, Endpoints, Eras, Headers, Inbound, Seals, Upstream
 from gateway.ports.gates import Gate
 from gateway.ports.memories import EventLog, Healings, Heartbeats, Invalidations, Marks, Remedy
@@ -12,6 +13,8 @@ from gateway.ports.reports import Record, StreamTurn, Telemetry
 
 __all__ = [
     "Answer",
+    "AuditEntry",
+    "AuditLog",
     "Client",
     "ClientLeft",
     "Endpoints",

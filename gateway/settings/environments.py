@@ -20,7 +20,7 @@ from gateway.settings.shapes import FileShape
 PREFIX: Final = "MCPGW_"
 CONFIG: Final = "MCPGW_CONFIG"
 SESSION_KEYS: Final = "MCPGW_SESSION_KEYS"
-_FILE_ONLY: Final = frozenset({"include", "backends", "aggregates", "grants"})
+_FILE_ONLY: Final = frozenset({"include", "backends", "aggregates", "grants", "arguments"})
 _WHOLE: Final = "auth"  # which a variable can set to `none` alone: issuers and keys are lists, told in the file
 _SHORTER: Final = {
     "MCPGW_LOG_LEVEL": ("log", "level"),

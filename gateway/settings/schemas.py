@@ -43,6 +43,7 @@ _ONE_OR_MORE: Final = frozenset(
         "scopes",
         "principals",
         "methods",
+        "keys",
     }
 )  # where a text, its items apart by commas, is a list too
 _REQUIRED: Final = {

@@ -14,6 +14,7 @@ from gateway.policy.streams import MAX_ORPHANS, MEMORY_BUDGET_BYTES
 from gateway.settings import values
 from gateway.settings.admissions import Auth
 from gateway.settings.aggregates import AggregateShape
+from gateway.settings.audits import AuditShape
 from gateway.settings.caches import BackendCache, BackendCacheShape, CacheShape
 from gateway.settings.fields import Duration, Flag, Shape, Size, Texts, TlsShape, Wait, duration_field, size_field
 from gateway.settings.grants import GrantShape
@@ -231,6 +232,7 @@ class FileShape(Shape):
     )
     admin: AdminShape = AdminShape()
     log: LogShape = LogShape()
+    audit: AuditShape = AuditShape()
     timeouts: TimeoutsShape = TimeoutsShape()
     limits: LimitsShape = LimitsShape()
     cache: CacheShape = CacheShape()

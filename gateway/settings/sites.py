@@ -5,6 +5,7 @@ from gateway.policy.grants import Grants
 from gateway.policy.sites import Cors, Limits, Site, compile_routes
 from gateway.settings.admissions import compile_admission
 from gateway.settings.aggregates import compile_aggregates
+from gateway.settings.audits import compile_auditing
 from gateway.settings.caches import compile_bounds, compile_caching
 from gateway.settings.masks import MaskedText, MaskedUrl
 from gateway.settings.shapes import BackendShape, FileShape, LimitsShape, TimeoutsShape
@@ -33,6 +34,7 @@ def compile_site(shape: FileShape, tls: dict[str, Tls], issuers_tls: dict[int, T
         limits=compile_limits(shape.limits),
         grants=grants,
         cache=compile_bounds(shape.cache),
+        audit=compile_auditing(shape.audit),
     )
 
 

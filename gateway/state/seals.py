@@ -7,6 +7,7 @@ everywhere, move first, wait, drop".
 
 import base64
 import binascii
+import hmac
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ class Keyring:
         self._ciphers: dict[bytes, tuple[AESGCM, ...]] = {}
         self._opened: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
         self._of_streams: OrderedDict[bytes, tuple[AESGCM, ...]] = OrderedDict()
+        self._digest_key = b""
+        self._digest_key_id = ""
         self.change(keys)
 
     def change(self, keys: Sequence[bytes]) -> None:
@@ -48,6 +51,7 @@ class Keyring:
         if any(len(key) < KEY_BYTES for key in keys):
             raise ValueError(f"a session key has at least {KEY_BYTES} bytes")
         self._keys = tuple(keys)
+        self._digest_key = b""
         self._ciphers.clear()
         self._opened.clear()
         self._of_streams.clear()
@@ -91,6 +95,16 @@ class Keyring:
             except (InvalidTag, ValueError):  # a nonce cut short is a ValueError
                 continue
         return None
+
+    def digest(self, plain: bytes) -> str:
+        """The id of the first key, `:`, and HMAC-SHA256 by a key that is derived of it for this alone, hexadecimal.
+
+        For what can be guessed, and so must have no digest that just anyone can make.
+        """
+        if not self._digest_key:
+            self._digest_key = HKDF(SHA256(), KEY_BYTES, None, b"mcp-gateway audit").derive(self._keys[0])
+            self._digest_key_id = hmac.digest(self._digest_key, b"key id", "sha256").hex()[:8]
+        return f"{self._digest_key_id}:{hmac.digest(self._digest_key, plain, 'sha256').hex()}"
 
     def _decrypt(self, token: str, purpose: bytes) -> bytes | None:
         if len(token) > MAX_TOKEN_CHARS:

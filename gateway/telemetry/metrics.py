@@ -157,6 +157,9 @@ class Metrics:
         )
         for result in ("applied", "refused"):
             self._reloads[(result,)].inc(0)
+        self._audit_lines = self._counters(
+            "mcp_gateway_audit_lines", "Lines of the audit log, by what became of them.", ("result",)
+        )
         builds = self._gauges("mcp_gateway_build_info", "What runs.", ("version", "python"), "livemax")
         builds[version, platform.python_version()].set(1)
         self._gauge("mcp_gateway_workers", "Workers that run.", "livesum").set(1)
@@ -281,6 +284,10 @@ class Metrics:
     def count_reload(self, result: Literal["applied", "refused"]) -> None:
         """A changed configuration was taken, or wasn't."""
         self._reloads[(result,)].inc()
+
+    def count_audit_lines(self, result: Literal["written", "lost"], lines: int) -> None:
+        """So many lines of the audit log were written, or weren't."""
+        self._audit_lines[(result,)].inc(lines)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The page for a scraper that sent this `Accept`, and its content type: OpenMetrics where asked for."""

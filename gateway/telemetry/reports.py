@@ -127,6 +127,17 @@ class Telemetry:
         """How many endpoints a backend has now; call it on every change, with zeros for a removed backend."""
         self._metrics.show_endpoints(backend, healthy, ejected)
 
+    def audit_lines(self, result: Literal["written", "lost"], lines: int) -> None:
+        """So many lines of the audit log were written, or weren't."""
+        self._metrics.count_audit_lines(result, lines)
+
+    def audit_troubled(self, detail: str) -> None:
+        """From now on the audit log can't be written, for this reason; or, where there is none, it can again."""
+        if detail:
+            self._logs.tell("error", "audit log can't be written", detail=detail)
+        else:
+            self._logs.tell("info", "audit log is written again")
+
     def era_found(self, backend: str, era: str, spoken: bool) -> None:
         """A probe, or an answer, showed whether a backend speaks an era."""
         self._logs.tell("info", "era found", backend=backend, era=era, spoken=spoken)
