@@ -47,10 +47,10 @@ DISCOVER: Final = "server/discover"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-async def reply_result(exchange: Exchange, result: bytes, headers: h.Headers | None = None) -> None:
-    """The response to the client's request."""
+async def reply_result(exchange: Exchange, *result: bytes, headers: h.Headers | None = None) -> None:
+    """The response to the client's request. `result`: in as many pieces as it comes."""
     exchange.record.outcome = Outcome.OK
-    body = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (_encode(exchange.rpc_id), result)
+    body = b"".join((b'{"jsonrpc":"2.0","id":', _encode(exchange.rpc_id), b',"result":', *result, b"}"))
     await reply(exchange, 200, [(b"content-type", h.JSON), *exchange.reply_headers, *(headers or [])], body)
 
 
@@ -100,7 +100,7 @@ async def begin_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body
     exchange.record.session, exchange.record.client_name = token[:8], session.client_name
     told = {backend: one for backend, (_, one) in given.items()}
     result = merge_initialize(told, session.version, exchange.gateway.server, name_missing(left_out))
-    await reply_result(exchange, result, [(h.SESSION, token.encode("ascii"))])
+    await reply_result(exchange, result, headers=[(h.SESSION, token.encode("ascii"))])
 
 
 async def discover_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> None:
@@ -116,7 +116,7 @@ async def discover_all(exchange: Exchange, aggregate: Aggregate, intent: Send, b
             raise nobody(aggregate, left_out)
         return merge_discover(given, exchange.gateway.server, name_missing(left_out))
 
-    await reply_result(exchange, await recall(exchange, aggregate, intent, body, make))
+    await reply_result(exchange, *await recall(exchange, aggregate, intent, body, make))
 
 
 def read_introduction(parse: Callable[[bytes], Introduction], result: bytes, backend: Backend) -> Introduction:
@@ -131,17 +131,17 @@ def read_introduction(parse: Callable[[bytes], Introduction], result: bytes, bac
 
 async def recall(
     exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes, make: Callable[[], Awaitable[bytes]]
-) -> bytes:
-    """The merged result, or what is kept of it. A legacy one is its session's own, and never kept."""
+) -> tuple[bytes, ...]:
+    """The merged result, or what is kept of it, in pieces. A legacy one is its session's own, and never kept."""
     said = normalize_request(body) if intent.era is Era.MODERN else None
     if said is None:
-        return await make()
+        return (await make(),)
     whole = stand_in(aggregate.name, exchange.site.digest)
     caches, asker = exchange.gateway.caches, asker_of(exchange)
     told = await caches.ask(whole, asker, intent.first.method, said, make)
     caches.depend(whole.name, (member.backend for member in aggregate.members))
     exchange.record.cache = told.outcome
-    return told.result
+    return told.pieces
 
 
 @lru_cache(maxsize=256)
@@ -156,7 +156,7 @@ async def list_all(exchange: Exchange, aggregate: Aggregate, intent: Send, body:
     async def make() -> bytes:
         return await make_page(exchange, aggregate, intent, body)
 
-    await reply_result(exchange, await recall(exchange, aggregate, intent, body, make))
+    await reply_result(exchange, *await recall(exchange, aggregate, intent, body, make))
 
 
 async def make_page(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes) -> bytes:

@@ -39,12 +39,16 @@ PATIENCE_SECONDS: Final = 5.0
 
 
 class Told(NamedTuple):
-    """What `ask` gives: a `result` object, for how long the client may keep it (0: not at all), and who may."""
+    """What `ask` gives: a `result` object in pieces, for how long the client may keep it (0: not at all), and who may."""
 
-    result: bytes
+    pieces: tuple[bytes, ...]
     ttl_ms: int
     scope: Scope
     outcome: CacheOutcome
+
+    @property
+    def result(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 class Caches:
@@ -111,7 +115,7 @@ class Caches:
 
     def _tell_result(self, backend: Backend, result: bytes, outcome: CacheOutcome) -> Told:
         self._telemetry.cache_asked(backend.name, outcome)
-        return Told(result, *parse_freshness(result), outcome)
+        return Told((result,), *parse_freshness(result), outcome)
 
     def look(self, backend: Backend, key: Key, *, shares: bool = False) -> Kept | None:
         """What is kept under the key; or, if this asker `shares`, for everybody. Nothing that a client must not keep."""

@@ -108,9 +108,9 @@ class Cacheable(msgspec.Struct, frozen=True, gc=False):
     ttl_ms: int  # more than 0
     scope: Scope
 
-    def with_ttl(self, ttl_ms: int) -> bytes:
-        """The result, which may be kept for so long."""
-        return b"%b%d%b" % (self.before, ttl_ms, self.after)
+    def with_ttl(self, ttl_ms: int) -> tuple[bytes, ...]:
+        """The result, which may be kept for so long, in pieces: it can be large, and is copied once, into a reply."""
+        return self.before, b"%d" % ttl_ms, self.after
 
     def response(self, request_id: RequestId, ttl_ms: int) -> bytes:
         """The JSON-RPC response with that result."""

@@ -44,15 +44,15 @@ async def test_a_result_is_fetched_once_and_told_with_what_is_left_of_its_time()
     first = await world.caches.ask(ECHO, ALICE, "tools/list", b"{}", giving(PRIVATE, asked))
     world.now = NOW + 1
     second = await world.caches.ask(ECHO, ALICE, "tools/list", b"{}", giving(PRIVATE, asked))
-    assert first == (PRIVATE, 5000, "private", CacheOutcome.MISS)
-    assert second == (PRIVATE.replace(b"5000", b"4000"), 4000, "private", CacheOutcome.HIT)
+    assert (first.result, *first[1:]) == (PRIVATE, 5000, "private", CacheOutcome.MISS)
+    assert (second.result, *second[1:]) == (PRIVATE.replace(b"5000", b"4000"), 4000, "private", CacheOutcome.HIT)
     assert len(asked) == 1
     assert world.telemetry.cached == [("echo", CacheOutcome.MISS), ("echo", CacheOutcome.HIT)]
 
 
 async def test_what_is_not_to_be_kept_is_told_so() -> None:
     told = await World().caches.ask(ECHO, ALICE, "tools/list", b"{}", giving(b'{"tools":[]}'))
-    assert told == (b'{"tools":[]}', 0, "private", CacheOutcome.UNKEPT)
+    assert (told.result, *told[1:]) == (b'{"tools":[]}', 0, "private", CacheOutcome.UNKEPT)
 
 
 @proves("CACHE-4")

@@ -116,8 +116,8 @@ def test_a_result_is_cut_where_its_lifetime_stands() -> None:
     found = parse_cacheable(RESULT)
     assert found is not None
     assert (found.ttl_ms, found.scope) == (60000, "public")
-    assert found.with_ttl(60000) == RESULT
-    assert found.with_ttl(1) == b'{"tools": [{"ttlMs": 5}], "ttlMs" : 1, "cacheScope":"public","x":1}'
+    assert b"".join(found.with_ttl(60000)) == RESULT
+    assert b"".join(found.with_ttl(1)) == b'{"tools": [{"ttlMs": 5}], "ttlMs" : 1, "cacheScope":"public","x":1}'
     assert found.response("a\n", 7) == (
         b'{"jsonrpc":"2.0","id":"a\\n","result":{"tools": [{"ttlMs": 5}], "ttlMs" : 7, "cacheScope":"public","x":1}}'
     )
