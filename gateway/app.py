@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from gateway.downstream.applications import Application
 from gateway.downstream.metadata import MetadataApp
 from gateway.downstream.operations import DRAINING, BackendState, build_operations, build_probes
+from gateway.exchange.allowances import Allowances
 from gateway.exchange.caches import Caches
 from gateway.exchange.exchanges import Gateway
 from gateway.exchange.healers import Healer
@@ -34,6 +35,7 @@ from gateway.settings.settings import Settings, restart_needed
 from gateway.settings.watches import watch
 from gateway.state.healings import MemoryHealings, RedisHealings
 from gateway.state.memory_marks import MemoryRoom
+from gateway.state.quotas import MemoryQuotas, RedisQuotas
 from gateway.state.rooms import RedisRoom
 from gateway.state.seals import Keyring
 from gateway.state.targets import parse_target
@@ -112,6 +114,9 @@ class Worker:
                 new_trace=new_trace,
             )
             await self._remember(stack, gateway)
+            gateway.allowances = allowances = self._limit()
+            stack.push_async_callback(allowances.close)
+            stack.push_async_callback(_stop, asyncio.create_task(allowances.run(Owner(new_trace()))))
             stack.push_async_callback(caches.tidings.close)
             stack.push_async_callback(hubs.close)
             stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
@@ -156,6 +161,12 @@ class Worker:
         gateway.turns = turns = Turns(room.log, room.marks, owners, time.monotonic)
         stack.push_async_callback(turns.close)
         stack.push_async_callback(_stop, asyncio.create_task(turns.run()))
+
+    def _limit(self) -> Allowances:
+        """What callers may ask for: of all workers together where there is a Redis, else of this one."""
+        own = MemoryQuotas(time.monotonic)
+        quotas = own if self._redis is None else RedisQuotas(self._redis.store)
+        return Allowances(quotas, own, self._telemetry, time.monotonic)
 
     async def _follow_configuration(self, gateway: Gateway, room: UpstreamRoom, reload: Reload) -> None:
         async with aclosing(watch(self._settings, reload)) as changes:

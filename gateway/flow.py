@@ -21,6 +21,7 @@ from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
 from gateway.exchange.listens import listen
+from gateway.exchange.quotas import admit, admit_to_member
 from gateway.exchange.recalls import close_flight
 from gateway.exchange.resumes import relay_resume
 from gateway.exchange.shares import SHARED_METHODS, relay_shared
@@ -52,6 +53,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         body = await read_body(exchange)
         intent = understand(exchange, body)
         open_session(exchange, place, intent)
+        await admit(exchange, place, intent)
         if (event_id := find_logged(exchange, intent)) is not None:
             await relay_resume(exchange, event_id)
             return
@@ -62,6 +64,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
                 return
             backend, intent, body = narrowed
             exchange.asked = intent, body
+            await admit_to_member(exchange, backend, intent)
         else:
             backend = place
         authorize(exchange, backend, intent, body)

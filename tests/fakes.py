@@ -293,6 +293,8 @@ class FakeTelemetry:
         self.cached: list[tuple[str, CacheOutcome]] = []
         self.cache_size = (0, 0)
         self.open_hubs: Counter[str] = Counter()
+        self.limits: list[str] = []
+        self.apart: list[bool] = []
 
     def begin(self, record: Record) -> None:
         self.begun.append(record)
@@ -343,6 +345,12 @@ class FakeTelemetry:
 
     def cache_sized(self, entries: int, size_bytes: int) -> None:
         self.cache_size = (entries, size_bytes)
+
+    def limited(self, limit: str) -> None:
+        self.limits.append(limit)
+
+    def limits_apart(self, are_apart: bool) -> None:
+        self.apart.append(are_apart)
 
     def exception(self, record: Record, error: BaseException) -> None:
         self.exceptions.append(error)

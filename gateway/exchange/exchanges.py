@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.exchange.allowances import Allowances
 from gateway.exchange.caches import Caches
 from gateway.exchange.flights import Flight
 from gateway.exchange.healers import Healer
@@ -64,6 +65,7 @@ class Gateway(msgspec.Struct):
     turns: Turns | None = None  # of standing streams; there with the three before it
     gate: Gate | None = None  # None: nobody is asked who they are
     audit: AuditLog | None = None  # None: nobody is told who called what
+    allowances: Allowances | None = None  # None: nobody is held to a limit
     healer: Healer | None = None  # None: a session that its backend forgot is gone
     listings: Listings = msgspec.field(default_factory=Listings)
     server: ServerInfo = ServerInfo("mcp-stateless-gateway", "unknown")  # what an aggregate calls itself
@@ -91,7 +93,6 @@ class Exchange(msgspec.Struct):
     asked: tuple[Intent | None, bytes] = (None, b"")  # what the client asks for, as far as it is understood
     flight: Flight | None = None  # where the answer may be kept, or others wait for it
     is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
-
 
     @property
     def principal(self) -> str:
@@ -131,7 +132,7 @@ async def refuse(exchange: Exchange, ended: Ended) -> None:
         return
     body = encode_error(ended, record.request_id, exchange.rpc_id)
     headers = [(b"content-type", h.JSON), *exchange.reply_headers, *ended.headers]
-    if ended.http_status in (429, 503):
+    if ended.http_status in (429, 503) and not any(name == b"retry-after" for name, _ in ended.headers):
         headers.append((b"retry-after", b"1"))
     try:
         await reply(exchange, ended.http_status, headers, b"" if exchange.inbound.method == "HEAD" else body)

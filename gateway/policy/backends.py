@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.policy.quotas import NO_RATES, Rates
+
 Address = str
 """An endpoint's URL, the name by which pools, balancers and session tokens know it: `http://10.0.0.7:9000/mcp`."""
 
@@ -77,6 +79,7 @@ class Backend(msgspec.Struct, frozen=True):
     heal: bool = True
     reexecute: Reexecute = "never"
     caching: Caching = Caching()
+    rates: Rates = NO_RATES  # of each caller; each of them stands in the place of the site's
     trust_public: bool = False  # whether what it calls public is shared between principals
 
 

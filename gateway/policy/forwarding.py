@@ -1,7 +1,7 @@
 """The headers of an upstream request: what the client sent and may be passed on, and what the gateway adds."""
 
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from gateway.policy.backends import Backend
@@ -14,13 +14,39 @@ _IDENTITY: Final = (b"accept-encoding", b"identity")
 @lru_cache(maxsize=4096)
 def is_trusted(peer: str, proxies: tuple[str, ...]) -> bool:
     """Whether the peer is one of the proxies (CIDR) whose X-Forwarded-* headers count."""
+    address = _read_address(peer)
+    return address is not None and any(address in ip_network(proxy) for proxy in proxies)
+
+
+def _read_address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(peer)
+        address = ip_address(text)
     except ValueError:
-        return False
+        return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped:  # of an IPv4 peer, on a dual-stack socket
-        address = address.ipv4_mapped
-    return any(address in ip_network(proxy) for proxy in proxies)
+        return address.ipv4_mapped
+    return address
+
+
+@lru_cache(maxsize=4096)
+def find_caller(peer: str, told: tuple[bytes, ...], proxies: tuple[str, ...]) -> str:
+    """The address that calls, as its nearest proxies tell it: from the last hop of X-Forwarded-For back, the first that is
+    none of them. Of an IPv6 address the /64, which is one network's to choose from (RFC 4291 §2.5.4).
+
+    `told`: the header's values, in their order; a stranger's are not believed.
+    """
+    hops = [hop.strip().decode("latin-1") for value in told for hop in value.split(b",")]
+    caller = peer
+    while hops and is_trusted(caller, proxies):
+        if _read_address(hop := hops.pop()) is None:
+            break
+        caller = hop
+    address = _read_address(caller)
+    return (
+        str(ip_network((int(address), 64), strict=False))
+        if isinstance(address, IPv6Address)
+        else str(address or caller)
+    )
 
 
 def client_address(headers: h.Headers, peer: str, proxies: tuple[str, ...]) -> str:

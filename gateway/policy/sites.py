@@ -15,6 +15,7 @@ from gateway.policy.audits import Auditing
 from gateway.policy.backends import Backend
 from gateway.policy.caches import CacheBounds
 from gateway.policy.grants import Grants
+from gateway.policy.quotas import NO_RATES, Rates
 
 RESERVED_PATHS: Final = ("/health", "/livez", "/readyz", "/metrics", "/.well-known")
 """The gateway's own paths. A mount that would hide one of them is refused by `check`."""
@@ -27,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True):
     answer_bytes: int = 64 * 1024 * 1024  # one JSON answer of a backend
     event_bytes: int = 16 * 1024 * 1024  # one SSE event of a backend
     body_seconds: float = 30.0  # for a client to send its body
+    rates: Rates = NO_RATES  # of each caller, but where a backend has its own
 
 
 class Cors(msgspec.Struct, frozen=True):

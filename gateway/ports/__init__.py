@@ -8,13 +8,14 @@ monotonic clock, `time.monotonic` in production. Every method that waits is boun
 from gateway.ports.audits import AuditEntry, AuditLog
 from gateway.ports.exchanges import Answer, Client, ClientLeft, Endpoints, Eras, Headers, Inbound, Seals, Upstream
 from gateway.ports.gates import Gate
-from gateway.ports.memories import EventLog, Healings, Heartbeats, Invalidations, Marks, Remedy
+from gateway.ports.memories import BucketName, EventLog, Healings, Heartbeats, Invalidations, Marks, Quotas, Remedy
 from gateway.ports.reports import Record, StreamTurn, Telemetry
 
 __all__ = [
     "Answer",
     "AuditEntry",
     "AuditLog",
+    "BucketName",
     "Client",
     "ClientLeft",
     "Endpoints",
@@ -27,6 +28,7 @@ __all__ = [
     "Inbound",
     "Invalidations",
     "Marks",
+    "Quotas",
     "Record",
     "Remedy",
     "Seals",

@@ -1,10 +1,11 @@
 """What outlives a request, for all replicas: the log of resumable streams, marks of sessions, healings, heartbeats."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NewType, Protocol
 
 import msgspec
 
+from gateway.policy.quotas import Lease, Rate
 from gateway.policy.streams import (
     NOBODY,
     AppendResult,
@@ -163,3 +164,19 @@ class Heartbeats(Protocol):
 
     async def look(self, owners: Collection[Owner]) -> Sighting:
         """Whose heartbeat is absent, as one server has it."""
+
+
+BucketName = NewType("BucketName", str)  # a digest of the limit, its rate, and whom it holds
+
+
+class Quotas(Protocol):
+    """What callers have left of their limits, for all workers. Raises `LogAway`, waits as `EventLog` does.
+
+    To ask again is harmless: what was granted unheard is forgotten, and admits nothing.
+    """
+
+    async def lease(self, bucket: BucketName, rate: Rate, needed: int, wanted: int) -> Lease:
+        """At least `needed` tokens of that bucket, and up to `wanted`; or none, and how long to wait."""
+
+    async def count(self, worker: Owner) -> int:
+        """This worker is there, and how many there are with it."""

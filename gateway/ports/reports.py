@@ -99,5 +99,11 @@ class Telemetry(Protocol):
     def names_collided(self, aggregate: str, kind: str, names: Sequence[str]) -> None:
         """These names are had by two members of an aggregate: each is shown under its prefix."""
 
+    def limited(self, limit: str) -> None:
+        """A request was refused because its caller has reached that limit."""
+
+    def limits_apart(self, are_apart: bool) -> None:
+        """Whether this worker holds limits by its own share, because their common memory is away; told when that changes."""
+
     def exception(self, record: Record, error: BaseException) -> None:
         """A bug of ours: logged with its trace, never shown to a client."""

@@ -43,6 +43,7 @@ class Outcome(StrEnum):
     NOT_GRANTED = "not_granted"  # known who it is, and that it may not
     UNAUTHENTICATED = "unauthenticated"  # nobody, or nobody who could prove it
     INSUFFICIENT_SCOPE = "insufficient_scope"
+    LIMITED = "limited"  # more than it may ask for in a time
 
     # the world says no: `Failed`
     UNREACHABLE = "unreachable"  # no byte was sent: may be tried again, whatever the method
@@ -102,6 +103,8 @@ STATUS: Final[dict[Outcome, Verdict]] = {
     Outcome.NOT_GRANTED: Verdict(403, INVALID_REQUEST),
     Outcome.UNAUTHENTICATED: Verdict(401, INVALID_REQUEST),
     Outcome.INSUFFICIENT_SCOPE: Verdict(403, INVALID_REQUEST),
+    # Its message isn't at fault, and may be sent again.
+    Outcome.LIMITED: Verdict(429, INTERNAL_ERROR),
     Outcome.UNREACHABLE: Verdict(503, INTERNAL_ERROR),
     Outcome.BROKEN: Verdict(502, INTERNAL_ERROR),
     Outcome.TIMED_OUT: Verdict(504, INTERNAL_ERROR),

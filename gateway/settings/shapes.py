@@ -18,6 +18,7 @@ from gateway.settings.audits import AuditShape
 from gateway.settings.caches import BackendCache, BackendCacheShape, CacheShape
 from gateway.settings.fields import Duration, Flag, Shape, Size, Texts, TlsShape, Wait, duration_field, size_field
 from gateway.settings.grants import GrantShape
+from gateway.settings.limits import RatesShape
 from gateway.settings.quantities import encode_size
 
 Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(values.refuse_flags)]
@@ -45,8 +46,8 @@ class TimeoutsShape(Shape):
     total: Duration = duration_field(Timeouts().total_seconds, "For a whole call; nothing resets it.")
 
 
-class LimitsShape(Shape):
-    """Bounds of what passes through."""
+class LimitsShape(RatesShape):
+    """Bounds of what passes through, and of how much each caller may ask for."""
 
     body: Size = size_field(Limits().body_bytes, "A client's request body; beyond it 413.")
     answer: Size = size_field(Limits().answer_bytes, "One JSON answer of a backend.")
@@ -186,6 +187,11 @@ class BackendShape(Shape):
         default=BackendCacheShape(),
         description="How long its discovery and lists are kept: as long as it says, or at most `max_ttl`. `off`: not at all.",
         examples=["off", {"max_ttl": "30s"}],
+    )
+    limits: RatesShape = Field(
+        default=RatesShape(),
+        description="What each caller may ask of this backend; each of them stands in the place of the file's own. Calls "
+        "through an aggregate count, too; what the aggregate asks all of its backends, and sessions begun there, don't.",
     )
     trust_public: Flag = Field(
         default=False,

@@ -7,6 +7,7 @@ from gateway.settings.admissions import compile_admission
 from gateway.settings.aggregates import compile_aggregates
 from gateway.settings.audits import compile_auditing
 from gateway.settings.caches import compile_bounds, compile_caching
+from gateway.settings.limits import compile_rates
 from gateway.settings.masks import MaskedText, MaskedUrl
 from gateway.settings.shapes import BackendShape, FileShape, LimitsShape, TimeoutsShape
 from gateway.settings.values import host_of, is_loopback
@@ -61,6 +62,7 @@ def compile_backend(name: str, shape: BackendShape, timeouts: TimeoutsShape, tls
         heal=shape.heal,
         reexecute=shape.reexecute,
         caching=compile_caching(shape.cache),
+        rates=compile_rates(shape.limits),
         trust_public=shape.trust_public,
     )
 
@@ -72,7 +74,11 @@ def mount_of(name: str, mount: str | None) -> str | None:
 
 def compile_limits(shape: LimitsShape) -> Limits:
     return Limits(
-        body_bytes=shape.body, answer_bytes=shape.answer, event_bytes=shape.event, body_seconds=shape.body_timeout
+        body_bytes=shape.body,
+        answer_bytes=shape.answer,
+        event_bytes=shape.event,
+        body_seconds=shape.body_timeout,
+        rates=compile_rates(shape),
     )
 
 

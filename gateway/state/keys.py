@@ -10,6 +10,7 @@ import zlib
 from typing import Final
 
 from gateway.policy.streams import Owner, SessionDigest
+from gateway.ports import BucketName
 from gateway.protocol.cursors import NAME_CHARS, StreamName
 
 FORMAT: Final = "mcpgw:1"
@@ -72,6 +73,19 @@ def beat_key(owner: Owner) -> str:
     Owner: the worker. Lives one TTL of the heartbeats. All on one node, so that one look sees them as one server has them.
     """
     return f"{FORMAT}:beat:{{owners}}:{owner}"
+
+
+def bucket_key(bucket: BucketName) -> str:
+    """Hash: what one caller has left of one limit (its fields: `quota_scripts.py`).
+
+    Owner: nobody; every worker leases from it. Lives until it would be full (`keep_seconds`), which is as if it weren't there.
+    """
+    return f"{FORMAT}:bucket:{{{bucket}}}"
+
+
+def workers_key() -> str:
+    """Sorted set: the workers that hold limits, by when they count as gone. Owner: all. Lives `COUNTED_SECONDS`."""
+    return f"{FORMAT}:workers:{{limits}}"
 
 
 def wake_channel(name: str) -> str:

@@ -55,6 +55,7 @@ class Metrics:
         self._digest = ""
         self._define_exchanges()
         self._define_backends()
+        self._define_limits()
         self._define_aggregates()
         self._define_caches()
         self._define_streams()
@@ -89,6 +90,17 @@ class Metrics:
             ("backend", "state"),
             "livemax",
         )
+
+    def _define_limits(self) -> None:
+        self._limited = self._counters(
+            "mcp_gateway_limited_requests", "Requests refused because their caller had reached that limit.", ("limit",)
+        )
+        self._limits_apart = self._gauge(
+            "mcp_gateway_limits_apart",
+            "1 while a worker holds limits by its own share, because Redis is away.",
+            "livemax",
+        )
+        self._limits_apart.set(0)
 
     def _define_aggregates(self) -> None:
         self._left_out = self._counters(
@@ -232,6 +244,14 @@ class Metrics:
     def count_collisions(self, aggregate: str, kind: str, names: int) -> None:
         """So many names of one list are had by two backends."""
         self._collisions[aggregate, kind].inc(names)
+
+    def count_limited(self, limit: str) -> None:
+        """A request was refused because of that limit."""
+        self._limited[(limit,)].inc()
+
+    def show_limits_apart(self, are_apart: bool) -> None:
+        """Whether this worker holds limits by its own share."""
+        self._limits_apart.set(are_apart)
 
     def open_hub(self, backend: str) -> Callable[[], None]:
         """One more stream from that backend that listeners share; the result, called once, takes it off again."""

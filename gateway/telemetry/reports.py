@@ -96,6 +96,18 @@ class Telemetry:
             shown = list(names[:SHOWN_NAMES])
             self._logs.tell("warning", "names collided", aggregate=aggregate, kind=kind, count=len(names), names=shown)
 
+    def limited(self, limit: str) -> None:
+        """A request was refused because its caller has reached that limit."""
+        self._metrics.count_limited(limit)
+
+    def limits_apart(self, are_apart: bool) -> None:
+        """Whether this worker holds limits by its own share from now on."""
+        self._metrics.show_limits_apart(are_apart)
+        if are_apart:
+            self._logs.tell("warning", "limits apart: redis is away, each worker holds its own share of them")
+        else:
+            self._logs.tell("info", "limits shared again")
+
     def asked(self, command: str, seconds: float) -> None:
         """Redis answered a command, or a script of that name."""
         self._metrics.observe_redis(command, seconds)

@@ -56,6 +56,8 @@ MISTAKES = {
     "an unknown log level": (f"{ECHO}log: {{level: loud}}\n", 2, "log.level", "'loud' must be 'debug', 'info'"),
     "no duration": (f"{ECHO}timeouts: {{idle: 5 minutes}}\n", 2, "timeouts.idle", "'5 minutes' must be a duration such as"),
     "no time at all": (f"{ECHO}timeouts: {{idle: 0}}\n", 2, "timeouts.idle", "must be a duration above 0"),
+    "no rate": (f"{ECHO}limits: {{initialize: 10 a day}}\n", 2, "limits.initialize", "must be a rate such as 100/s, 1000/m"),
+    "a tiny burst": (f"{ECHO}limits: {{initialize: 100/s burst 9}}\n", 2, "limits.initialize", "must be at least 10, what"),
     "no size": (f"{ECHO}limits: {{body: 4 MeB}}\n", 2, "limits.body", "must be a size such as 512KiB, 4MiB"),
     "half a byte": (f"{ECHO}limits: {{body: 0.5}}\n", 2, "limits.body", "must be a whole number of bytes"),
     # values
