@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.aggregates.questions import Fields, Refused, ask, ask_all, read_meta
 from gateway.exchange.exchanges import Exchange
-from gateway.exchange.recalls import asker_of
+from gateway.exchange.recalls import asker_of, name_asker
 from gateway.exchange.sessions import digest_session
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
@@ -32,15 +32,15 @@ METHODS: Final = {kind: method for method, kind in LIST_METHODS.items()}
 
 
 def key_of(exchange: Exchange, aggregate: Aggregate, kind: Kind) -> Key:
-    """Under what the exchange's view of a list is remembered: a legacy session's own, or its principal's."""
-    whose = digest_session(exchange.token) if exchange.token else exchange.principal
+    """Under what the exchange's view of a list is remembered: a legacy session's own, or whoever may see the same."""
+    whose = digest_session(exchange.token) if exchange.token else name_asker(exchange)
     return f"{aggregate.name} {exchange.site.digest}", whose, kind
 
 
 def view_of(exchange: Exchange) -> Hashable:
-    """All on which members' answers to the exchange's list may depend: a session stands for its own."""
+    """All on which what the exchange's client is listed may depend; of a session's requests only who may send them can change."""
     if exchange.record.era != Era.MODERN:
-        return None
+        return name_asker(exchange)
     return asker_of(exchange), normalize_request(_encode({"params": read_meta(exchange)}))
 
 

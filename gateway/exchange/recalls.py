@@ -22,11 +22,16 @@ from gateway.protocol.versions import Era
 
 def asker_of(exchange: Exchange) -> Asker:
     """In whose name, and with what of its own, the exchange's client asks."""
+    headers = material_headers(exchange.inbound.headers)
+    return Asker(name_asker(exchange), headers, is_filtered=not exchange.permit.is_total)
+
+
+def name_asker(exchange: Exchange) -> str:
+    """All that decides what the exchange's client may see."""
     identity, principal = exchange.identity, exchange.principal
     if exchange.site.grants is not None:  # what they see depends on what their token says of them, too
         principal = f"{principal}\0{sorted(identity.groups)}\0{sorted(identity.scopes)}"
-    headers = material_headers(exchange.inbound.headers)
-    return Asker(principal, headers, is_filtered=not exchange.permit.is_total)
+    return principal
 
 
 async def relay_kept(exchange: Exchange, backend: Backend, intent: Intent, body: bytes) -> bool:

@@ -34,7 +34,10 @@ from tests.flow.test_aggregates import (
 
 ADA = Identity("https://login.example ada", frozenset({"devs"}), frozenset({"mcp"}))
 BOB = Identity("https://login.example bob", frozenset({"ops"}), frozenset({"mcp"}))
-TOKENS = {b"Bearer ada": ADA, b"Bearer bob": BOB}
+ROOT = Identity(ADA.principal, frozenset({"devs", "ops"}), frozenset({"mcp"}))
+"""The same person, with another token."""
+
+TOKENS = {b"Bearer ada": ADA, b"Bearer bob": BOB, b"Bearer root": ROOT}
 
 GRANTS = Grants(
     (
@@ -130,6 +133,44 @@ class TestTheGate:
         assert (await run(world, modern("tools/list", of(b"ada")), body)).status == 200
         other = await run(world, modern("tools/list", of(b"bob")), body)
         assert error_of(other)[2:] == (-32602, "`params.cursor` is none that this server gave for this list")
+
+
+class TestMembers:
+    BARE = Aggregate("all", "/", (Member("docs", "docs", True), Member("math", "math", True)))
+
+    async def test_a_name_is_looked_up_in_what_this_token_may_see_and_not_in_what_another_did(self) -> None:
+        world = gated(
+            Grants(
+                (Grant(Audience(groups=("devs",)), backends=("math",), allow=Rules(tools=("add",))), GRANTS.grants[2])
+            ),
+            self.BARE,
+            docs=lists(),
+        )
+        await run(world, modern("tools/list", of(b"ada")), ask_modern("tools/list"))
+        for who, status in ((b"ada", 400), (b"root", 200), (b"ada", 400)):
+            inbound, body = call_at("/mcp", who, "div")
+            assert (await run(world, inbound, body)).status == status
+
+    async def test_a_further_page_is_of_what_this_token_may_see_though_the_first_was_another_s(self) -> None:
+        many = lists(tools=[{"name": f"t{n}"} for n in range(1002)])
+        grants = (
+            Grant(Audience(groups=("devs",)), allow=Rules(tools=("t?", "t??", "t???", "t1000"))),
+            GRANTS.grants[2],
+        )
+        for era in ("modern", "legacy"):
+            world = gated(Grants(grants), docs=lists(), math=many)
+            token = token_of(world, MATH_PART, DOCS_PART, principal=ADA.principal)
+            shown = []
+            cursor: dict[str, str] = {}
+            for who in (b"root", b"ada"):
+                if era == "modern":
+                    inbound, body = modern("tools/list", of(who)), ask_modern("tools/list", **cursor)
+                else:
+                    inbound, body = legacy(token, "POST", of(who)), ask("tools/list", who.decode(), **cursor)
+                page = reply_of(await run(world, inbound, body))
+                shown.append([tool["name"] for tool in page["tools"]])
+                cursor = {"cursor": page.get("nextCursor", "")}
+            assert shown[1] == ["math__t1000"], era
 
 
 class TestGrants:
