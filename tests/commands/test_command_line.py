@@ -1,6 +1,7 @@
 """The command line itself: its commands, their help, and how it ends when nobody listens."""
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -48,6 +49,26 @@ def test_keygen_prints_32_random_bytes(capsys: pytest.CaptureFixture[str]) -> No
     one, other = capsys.readouterr().out.split()
     assert len(base64.urlsafe_b64decode(f"{one}=")) == 32
     assert one != other
+
+
+def test_keygen_prints_an_api_key_and_beside_it_what_the_configuration_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["keygen", "--api-key", "nightly-report"]) == 0
+    out, err = capsys.readouterr()
+    key = out.strip()
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    assert err == f"# for `auth.api_keys`:\n- name: nightly-report\n  sha256: {digest}\n"
+    assert key not in err
+    assert len(base64.urlsafe_b64decode(f"{key.removeprefix('mcpgw_')}=")) == 32
+
+
+def test_keygen_refuses_a_name_that_no_configuration_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen", "--api-key", "a b"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "mcp-gateway keygen: a key's name holds only letters, digits, '.', '_', '@' and '-', at most 63\n",
+    )
 
 
 def test_schema_prints_a_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from gateway.policy.aggregates import Aggregate, Globs, Member
 from gateway.policy.grants import Audience
 from gateway.policy.quotas import NO_RATES
 from gateway.policy.rules import NOTHING, Rules
+from gateway.settings.admissions import ApiKeyShape, AuthShape, IntrospectionShape, IssuerShape, ProxyShape
 from gateway.settings.aggregates import AggregateShape, GlobsShape, MemberShape
 from gateway.settings.configurations import load
 from gateway.settings.fields import Shape
@@ -144,10 +145,11 @@ def keys_of(shape: type[Shape]) -> Iterator[tuple[type[Shape], str]]:
             yield from keys_of(inner)
 
 
+ADMISSIONS = (AuthShape, IssuerShape, IntrospectionShape, ApiKeyShape, ProxyShape)
 ALL_KEYS = [
     *(
         key
-        for shape in (FileShape, BackendShape, AggregateShape, MemberShape, GlobsShape, GrantShape)
+        for shape in (FileShape, BackendShape, AggregateShape, MemberShape, GlobsShape, GrantShape, *ADMISSIONS)
         for key in keys_of(shape)
     )
 ]
