@@ -10,7 +10,7 @@ from gateway.policy.grants import Grant, Grants, scopes_for
 from gateway.policy.identities import Identity
 from gateway.policy.permits import compile_normal
 from gateway.policy.rules import KINDS, SUBJECTS, USES, Subject, is_of_life
-from gateway.policy.uris import normalize
+from gateway.policy.uris import normalize, strip
 from gateway.protocol.catalogues import Kind
 
 
@@ -86,8 +86,8 @@ def _denies(glob: str, subject: Subject, question: Question) -> bool:
         return True
     if subject != "resources":
         return False
-    normal = normalize(text)
-    return normal is None or compile_normal((glob,)).fits(normal)
+    normal, denied = normalize(text), compile_normal((glob,))
+    return normal is None or denied.fits(normal) or denied.fits(strip(normal))
 
 
 def find_leave(grants: list[Grant], question: Question) -> Found | None:

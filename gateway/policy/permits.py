@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.policy.globs import Globs, compile_globs
 from gateway.policy.rules import KINDS, SUBJECTS, USES, Rules, Subject, is_of_life
-from gateway.policy.uris import normalize, normalize_glob
+from gateway.policy.uris import normalize, normalize_glob, strip
 from gateway.protocol.catalogues import Kind
 
 NO_GLOBS: Final = Globs()
@@ -32,7 +32,7 @@ class Names(msgspec.Struct, frozen=True, gc=False):
 
 
 class Uris(Names, frozen=True, gc=False):
-    """Rules over URIs. One is denied if any spelling of it is, and allowed if it is as spelt and as normal.
+    """Rules over URIs. One is denied if any spelling of it is, also without its query, and allowed if it is as spelt and as normal.
 
     A URI that a rule spells without a pattern is allowed as it stands.
     """
@@ -50,7 +50,9 @@ class Uris(Names, frozen=True, gc=False):
     def denies(self, name: str) -> bool:
         if self.denied.is_empty:
             return False
-        return self.denied.fits(name) or (normal := normalize(name)) is None or self.normally_denied.fits(normal)
+        if self.denied.fits(name) or (normal := normalize(name)) is None:
+            return True
+        return self.normally_denied.fits(normal) or self.normally_denied.fits(strip(normal))
 
 
 class Permit(msgspec.Struct, frozen=True):

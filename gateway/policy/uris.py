@@ -50,6 +50,8 @@ def _make_alike(uri: str) -> str | None:
     if has_authority and "/" not in head:
         scheme = head.lower()
         authority, slash, path = rest.partition("/")
+        if _is_dots(authority.rpartition("@")[2]):
+            return None  # no host is called so, but to a server that joins paths it is a way up
         start, path = f"{scheme}://{_normalize_authority(scheme, authority)}", slash + path
     else:
         head, colon, rest = plain.partition(":")
@@ -63,6 +65,11 @@ def normalize_glob(glob: str) -> str | None:
     for escape, literal in (("%2a", "[*]"), ("%3f", "[?]"), ("%5b", "[[]")):
         glob = glob.replace(escape, literal).replace(escape.upper(), literal)
     return normalize(glob)
+
+
+def strip(normal: str) -> str:
+    """Without query, fragment and a slash at the end, which many a server doesn't look at."""
+    return normal.partition("#")[0].partition("?")[0].rstrip("/")
 
 
 def has_dots(uri: str) -> bool:

@@ -146,6 +146,24 @@ def test_what_rules_say(method: str, kind: Kind | None, name: str | None, may: b
     assert explain(Grants((RULES,)), ALICE, "math", method, kind, name).is_allowed is may
 
 
+@proves("GRANT-5")
+@pytest.mark.parametrize("allow", [EVERYTHING, Rules(resources=("*",)), Rules(resources=("docs://../x",))])
+@pytest.mark.parametrize("uri", ["docs://../x", "docs://%252525252525", "docs://" + "a" * 8192])
+def test_a_uri_that_nobody_can_judge_passes_no_denial(allow: Rules, uri: str) -> None:
+    denied = grant(allow=allow), grant(deny=Rules(resources=("docs://secret",)))
+    assert not permit(*denied).may_call("resources/read", None, uri)
+    assert not explain(Grants(denied), ALICE, "math", "resources/read", None, uri).is_allowed
+    assert permit(grant(allow=EVERYTHING, deny=tools("x"))).may_call("resources/read", None, uri)
+
+
+@proves("GRANT-5")
+@pytest.mark.parametrize("rest", ["?a=b", "#a", "/", "/?a#b", "%3Fa", "//"])
+def test_a_denial_holds_whatever_follows_the_path(rest: str) -> None:
+    but_one = grant(allow=EVERYTHING, deny=Rules(resources=("docs://a/secret",)))
+    assert not permit(but_one).may_call("resources/read", None, f"docs://a/secret{rest}")
+    assert permit(but_one).may_call("resources/read", None, f"docs://a/secrets{rest}")
+
+
 def test_a_method_allows_all_that_it_is_used_for() -> None:
     of_tools = permit(grant(allow=Rules(methods=("tools/*",))))
     assert of_tools.may_call("tools/call", None, "add")
@@ -376,6 +394,7 @@ _QUESTIONS = st.tuples(
             "x:a",
             "x:a/b",
             "x:a/../b",
+            "x:a?b",
             "x:%61",
             "x:A",
             "X:b",
