@@ -141,7 +141,7 @@ def _measure_running(started: list[contenders.Target], plan: plans.Plan, backend
         for contender in plan.contenders:
             if not plan.of_calls(contender) and not plan.of_flows(contender):
                 continue
-            with _told_if_broken():
+            with contenders.told_if_broken():
                 target = stack.enter_context(contenders.running(contender, backend_port))
                 calls += [target] if plan.of_calls(contender) else []
                 flows += [target] if plan.of_flows(contender) else []
@@ -175,9 +175,8 @@ def _measure_flows(targets: Sequence[contenders.Target], plan: plans.Plan, backe
 
 
 def _measure_merges(plan: plans.Plan, backend_port: int) -> Iterator[Row]:
-    with _told_if_broken():
-        names = [contender.name for contender in plan.contenders]
-        yield from aggregates.measure_all(plan.merges, names, backend_port, plan.merge_rounds, plan.merge_seconds)
+    names = [contender.name for contender in plan.contenders]
+    yield from aggregates.measure_all(plan.merges, names, backend_port, plan.merge_rounds, plan.merge_seconds)
 
 
 def _measure_idle(plan: plans.Plan, backend_port: int) -> Iterator[Row]:
@@ -185,17 +184,8 @@ def _measure_idle(plan: plans.Plan, backend_port: int) -> Iterator[Row]:
     for streams, era in plan.idle:
         for contender in plan.contenders:
             if plan.of_idle(contender, streams, era):
-                with _told_if_broken(), contenders.running(contender, backend_port, streams) as target:
+                with contenders.told_if_broken(), contenders.running(contender, backend_port, streams) as target:
                     yield measurements.measure_idle(target, era, streams, backend_port, plan.watch_seconds)
-
-
-@contextlib.contextmanager
-def _told_if_broken() -> Iterator[None]:
-    """A contender that doesn't start is left out, loudly; the others are measured all the same."""
-    try:
-        yield
-    except RuntimeError as error:
-        print(f"bench: {error}", file=sys.stderr)
 
 
 def _parse_target(text: str) -> contenders.Target:

@@ -14,7 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench.contenders import Contender, Place, Target, fastmcp_command, gateway_command, nginx_command, running
+from tests.bench.contenders import (
+    Contender,
+    Place,
+    Target,
+    fastmcp_command,
+    gateway_command,
+    nginx_command,
+    running,
+    told_if_broken,
+)
 from tests.bench.measurements import run_bench
 from tests.bench.programs import run_folder
 from tests.bench.rows import ERAS, MEMBER_TOOLS, Era, Merge, Merged
@@ -95,8 +104,9 @@ def _start(stack: contextlib.ExitStack, names: Sequence[str], members: int, back
     """One process for all ways through the same contender."""
     for name in dict.fromkeys(way.contender for way in WAYS if way.contender in names):
         contender = Contender(f"{name}-aggregate-{members}", "/mcp", _command(name, members))
-        target = stack.enter_context(running(contender, backend_port))
-        yield from (Lane(way, members, target) for way in WAYS if way.contender == name)
+        with told_if_broken():
+            target = stack.enter_context(running(contender, backend_port))
+            yield from [Lane(way, members, target) for way in WAYS if way.contender == name]
 
 
 def _command(name: str, members: int) -> Callable[[Place], list[str]]:

@@ -174,6 +174,15 @@ def running(contender: Contender, backend_port: int, streams: int = 0) -> Iterat
 
 
 @contextlib.contextmanager
+def told_if_broken() -> Iterator[None]:
+    """A contender that doesn't start is left out, loudly; the others are measured all the same."""
+    try:
+        yield
+    except RuntimeError as error:
+        print(f"bench: {error}", file=sys.stderr)
+
+
+@contextlib.contextmanager
 def _running(contender: Contender, command: list[str], place: Place, store: stores.Store | None) -> Iterator[Target]:
     log = LOGS / f"{contender.name}.log"
     measured, load = choose_cpus()
