@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.policy.globs import compile_globs, is_exact
+from gateway.policy.globs import compile_globs
 from gateway.policy.grants import Grant, Grants, scopes_for
 from gateway.policy.identities import Identity
 from gateway.policy.permits import compile_normal
@@ -99,7 +99,7 @@ def find_leave(grants: list[Grant], question: Question) -> Found | None:
         for glob in grant.allow.of(subject)
         if compile_globs((glob,)).fits(question.method if subject == "methods" else question.name)
     ]
-    sure = (one for one in fitting if one.subject != "resources" or one.glob == "*" or is_exact(one.glob))
+    sure = (one for one in fitting if one.subject != "resources" or one.glob == "*")
     return next(sure, None) or (_find_normal(grants, question.name) if fitting else None)
 
 

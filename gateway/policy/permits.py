@@ -32,20 +32,16 @@ class Names(msgspec.Struct, frozen=True, gc=False):
 
 
 class Uris(Names, frozen=True, gc=False):
-    """Rules over URIs. One is denied if any spelling of it is, also without its query, and allowed if it is as spelt and as normal.
-
-    A URI that a rule spells without a pattern is allowed as it stands.
-    """
+    """Rules over URIs. One is denied if any spelling of it is, also without its query, and allowed if it is as spelt and as normal."""
 
     normally_allowed: Globs = NO_GLOBS
     normally_denied: Globs = NO_GLOBS
 
     def allows(self, name: str) -> bool:
-        if name in self.allowed.exact or self.allowed.is_all:
-            return True
-        return (
-            self.allowed.fits(name) and (normal := normalize(name)) is not None and self.normally_allowed.fits(normal)
-        )
+        if self.allowed.is_all or not self.allowed.fits(name):
+            return self.allowed.is_all
+        normal = normalize(name)
+        return normal is not None and self.normally_allowed.fits(normal)
 
     def denies(self, name: str) -> bool:
         if self.denied.is_empty:

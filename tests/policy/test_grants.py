@@ -157,6 +157,16 @@ def test_a_uri_that_nobody_can_judge_passes_no_denial(allow: Rules, uri: str) ->
 
 
 @proves("GRANT-5")
+@pytest.mark.parametrize(
+    "uri", ["docs://a/open/../secret", "docs://a/open/%2e%2e/b", "docs://a/open/x/../../b", "docs://../open/b"]
+)
+def test_a_pattern_allows_no_way_out_of_it(uri: str) -> None:
+    opened = permit(grant(allow=Rules(resources=("docs://a/open/*", "docs://../open/*"))))
+    assert opened.may_call("resources/read", None, "docs://a/open/x/../b")
+    assert not opened.may_call("resources/read", None, uri)
+
+
+@proves("GRANT-5")
 @pytest.mark.parametrize("rest", ["?a=b", "#a", "/", "/?a#b", "%3Fa", "//"])
 def test_a_denial_holds_whatever_follows_the_path(rest: str) -> None:
     but_one = grant(allow=EVERYTHING, deny=Rules(resources=("docs://a/secret",)))
@@ -239,6 +249,18 @@ def test_a_permit_is_made_once_for_all_whom_the_same_grants_concern() -> None:
     assert permit_for(grants, ALICE, "math") is first
     assert permit_for(grants, bob, "echo") is first
     assert len(grants.permits) == 2
+
+
+def test_what_is_remembered_is_of_that_identity_at_that_backend() -> None:
+    of_groups = grant(allow=tools("a"), to=Audience(groups=("g",)), at="math")
+    of_scopes = grant(allow=tools("b"), to=Audience(scopes=("s",)), at="math")
+    of_names = grant(allow=tools("c"), to=Audience(principals=("p",)), at="math")
+    grants = Grants((of_groups, of_scopes, of_names))
+    some = [Identity(), Identity(groups=frozenset("g")), Identity(scopes=frozenset("s")), Identity("p")]
+    for _ in range(2):
+        may = [[permit_for(grants, one, "math").may_see(Kind.TOOL, name) for name in "abc"] for one in some]
+        assert may == [[False, False, False], [True, False, False], [False, True, False], [False, False, True]]
+        assert not any(permit_for(grants, one, "echo").is_admitted for one in some)
 
 
 def test_what_is_remembered_is_bounded() -> None:
