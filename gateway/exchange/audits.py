@@ -30,6 +30,7 @@ def check_audit(exchange: Exchange) -> None:
     """Raises `Failed` where calls must be audited, and this one couldn't be."""
     auditing, log = exchange.site.audit, exchange.gateway.audit
     if auditing is not None and auditing.is_required and not (log is not None and log.is_accepting):
+        exchange.asked = None  # nothing was done, and whoever asks again and again would fill what is to be written
         message = "the audit log can't be written, and without it no call is served: ask whoever runs this gateway"
         raise Failed(Outcome.INTERNAL, message, status=503)
 
@@ -37,8 +38,9 @@ def check_audit(exchange: Exchange) -> None:
 def note_calls(exchange: Exchange) -> None:
     """Tells of what the client asked for at a mount, served or not."""
     auditing, log = exchange.site.audit, exchange.gateway.audit
-    method = exchange.inbound.method
-    if auditing is None or log is None or method == "OPTIONS" or exchange.inbound.path not in exchange.site.routes:
+    if auditing is None or log is None or exchange.asked is None:
+        return
+    if exchange.inbound.method == "OPTIONS" or exchange.inbound.path not in exchange.site.routes:
         return
     for message, body in list_messages(*exchange.asked):
         entry = describe(exchange)

@@ -24,6 +24,9 @@ from gateway.telemetry.logs import join_lines
 QUEUE_LINES: Final = 10_000
 """Of some 400 bytes. Beyond: refused calls where the audit is required, else lost lines."""
 
+RESERVED_LINES: Final = 10_000
+"""More, where the audit is required: for calls that were served when there was room, and end when there is none."""
+
 WAIT_SECONDS: Final = 0.05
 """How long lines are collected for one write. A worker that is killed takes these with it."""
 
@@ -75,9 +78,9 @@ class AuditWriter:
         return not self._is_failing and len(self._waiting) + self._unwritten < QUEUE_LINES
 
     def tell(self, entry: AuditEntry) -> None:
-        """One more line. Where it is required none is dropped: no call is served when the queue is full."""
+        """One more line, unless there is no room."""
         is_required = self._auditing is not None and self._auditing.is_required
-        if len(self._waiting) + self._unwritten >= QUEUE_LINES and not is_required:
+        if len(self._waiting) + self._unwritten >= QUEUE_LINES + (RESERVED_LINES if is_required else 0):
             self._witness.audit_lines("lost", 1)
             return
         line = _Line(timestamp=format_time(self._clock()), **msgspec.structs.asdict(entry))

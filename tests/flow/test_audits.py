@@ -118,3 +118,4 @@ async def test_where_the_audit_is_required_no_call_is_served_that_it_could_not_t
     assert message.startswith("the audit log can't be written")
     assert client.header(b"retry-after") == b"1"
     assert world.upstream.answered == []
+    assert audit.entries == []

@@ -136,6 +136,15 @@ async def test_a_full_queue_loses_lines_and_counts_them_or_accepts_no_more_where
         assert witness.lines["lost"] == lost
 
 
+async def test_room_is_kept_for_calls_that_are_served_and_it_has_an_end_too(tmp_path: Path) -> None:
+    log, witness = make(tmp_path / "audit.log", is_required=True)
+    for number in range(20_001):
+        log.tell(entry(number))
+    assert witness.lines == {"lost": 1}
+    await log.flush()
+    assert witness.lines == {"lost": 1, "written": 20_000}
+
+
 async def test_what_cannot_be_written_in_the_end_is_counted_as_lost(tmp_path: Path) -> None:
     log, witness = make(tmp_path / "nowhere" / "audit.log")
     async with running(log):
