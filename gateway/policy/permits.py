@@ -32,7 +32,7 @@ class Names(msgspec.Struct, frozen=True, gc=False):
 
 
 class Uris(Names, frozen=True, gc=False):
-    """Rules over URIs. One is denied if any spelling of it is, also without its query, and allowed if it is as spelt and as normal."""
+    """Rules over URIs. One is denied as it is spelt, as normal, or without its query; allowed only as spelt and as normal."""
 
     normally_allowed: Globs = NO_GLOBS
     normally_denied: Globs = NO_GLOBS
