@@ -21,7 +21,7 @@ from gateway.protocol.credentials import read_credentials
 from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import Message
 from gateway.protocol.outcomes import Denied, Failed, Outcome, Rejected
-from gateway.protocol.resources import insufficient_scope, resource_of
+from gateway.protocol.resources import called_as, insufficient_scope, resource_of
 from gateway.protocol.results import Malformed
 from gateway.protocol.splices import Doubled, find, replace
 from gateway.protocol.subscriptions import LISTEN, read_filter
@@ -33,12 +33,16 @@ _REFERENCES: Final = {"ref/prompt": (Kind.PROMPT, "name"), "ref/resource": (Kind
 async def authenticate(exchange: Exchange, mount: str) -> None:
     """Finds out who calls. Raises `Denied`, `Failed` where nobody can say now, `Rejected` where it can't be read."""
     site, gate, inbound = exchange.site, exchange.gateway.gate, exchange.inbound
-    if site.admission is None or gate is None:
+    if site.admission is None:
         return
+    if gate is None:  # never open what was meant to be closed
+        raise RuntimeError("`auth:` asks who calls, and there is no gate")
     trusted = bool(site.trusted_proxies) and is_trusted(inbound.peer, site.trusted_proxies)
     resource = resource_of(site.public_url, mount)
     headers = site.admission.headers
-    credentials = read_credentials(inbound.headers, exchange.index, headers, trusted=trusted, resource=resource)
+    credentials = read_credentials(
+        inbound.headers, exchange.index, headers, trusted=trusted, resource=resource, path=inbound.path
+    )
     exchange.identity = gate.recall(credentials) or await gate.identify(credentials)
     if headers.names:  # they were for us
         kept = [header for header in inbound.headers if header[0] not in headers.names]
@@ -71,7 +75,7 @@ def check(exchange: Exchange, backend: Backend, message: Message, body: bytes, e
     check_call(exchange, backend, method, kind, name or "", era)
     wanted = read_filter(body) if method == LISTEN else None
     for uri in () if wanted is None else wanted.uris:
-        check_call(exchange, backend, "resources/read", Kind.RESOURCE, uri, era)
+        check_call(exchange, backend, "resources/subscribe", Kind.RESOURCE, uri, era)
 
 
 def check_call(exchange: Exchange, backend: Backend, method: str, kind: Kind | None, name: str, era: Era) -> None:
@@ -80,7 +84,8 @@ def check_call(exchange: Exchange, backend: Backend, method: str, kind: Kind | N
     if permit.may_call(method, kind, name):
         return
     if grants is not None and (scopes := scopes_for(grants, exchange.identity, backend.name, method, kind, name)):
-        raise insufficient_scope(resource_of(exchange.site.public_url, exchange.record.mount), scopes)
+        resource = resource_of(exchange.site.public_url, exchange.record.mount)
+        raise insufficient_scope(called_as(resource, exchange.inbound.path), scopes)
     if not permit.is_admitted:
         raise not_granted("this server")
     raise not_granted(f"`{method}`") if kind is None else unknown(kind, name, era)
