@@ -25,7 +25,7 @@ from gateway.protocol.credentials import (
     split_groups,
 )
 from gateway.protocol.outcomes import Failed, Outcome, Rejected
-from gateway.protocol.resources import insufficient_scope, spell_resource, unauthenticated
+from gateway.protocol.resources import called_as, insufficient_scope, spell_resource, unauthenticated
 from gateway.protocol.tokens import TokenRefused, Unproven, is_name, parse_unproven
 
 REMEMBER_SECONDS: Final = 300.0
@@ -88,7 +88,8 @@ class IdentityGate:
 
     async def identify(self, credentials: Credentials) -> Identity:
         admission = self._admission
-        resource = credentials.resource if admission.issuers else ""  # whose metadata is worth a look
+        # Without an issuer there are no metadata worth a look.
+        resource = called_as(credentials.resource, credentials.path) if admission.issuers else ""
         try:
             proof = await self._prove(admission, credentials)
         except TokenRefused as refused:

@@ -3,11 +3,12 @@
 How the flow asks, where `site.admission` is not None (where it is, everyone is `ANONYMOUS` and nothing is read):
 
     credentials = read_credentials(inbound.headers, exchange.index, site.admission.headers,
-        trusted=is_trusted(inbound.peer, site.trusted_proxies), resource=resource_of(site.public_url, place.mount))
+        trusted=is_trusted(inbound.peer, site.trusted_proxies), resource=resource_of(site.public_url, place.mount),
+        path=inbound.path)
     identity = gateway.gate.recall(credentials) or await gateway.gate.identify(credentials)
 
 `site.admission.headers.names` are the headers that must not go on to a backend. A grant that wants further scopes raises
-`insufficient_scope(resource, all_that_are_needed)` of `protocol/resources`. A swapped configuration is told to the gate by
+`insufficient_scope(called_as(resource, path), all_that_are_needed)` of `protocol/resources`. A swapped configuration is told to the gate by
 `change(site.admission)`, in the same turn of the loop in which `gateway.site` is replaced.
 """
 

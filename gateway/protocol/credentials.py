@@ -45,21 +45,29 @@ class Credentials(msgspec.Struct, frozen=True):
     api_key: bytes = b""
     user: bytes = b""  # a trusted proxy's word, as is the next; empty from any other peer
     groups: bytes = b""
+    path: str = ""  # as it was called: a challenge points at the metadata of that spelling
 
     def __repr__(self) -> str:
         return f"Credentials(resource={self.resource!r}, ***)"
 
 
 def read_credentials(
-    headers: Headers, index: dict[bytes, bytes], names: CredentialHeaders, *, trusted: bool, resource: str
+    headers: Headers,
+    index: dict[bytes, bytes],
+    names: CredentialHeaders,
+    *,
+    trusted: bool,
+    resource: str,
+    path: str = "",
 ) -> Credentials:
     """The credentials among the headers (`index` is `index_headers` of them); a proxy's only where the peer is `trusted`.
+    `path` is as the request has it.
 
     Raises `Rejected` where one of them stands twice: the proxy may have meant the other one.
     """
     api_key, user, groups = names.api_key, names.user if trusted else None, names.groups if trusted else None
     if api_key is None and user is None:
-        return Credentials(resource, index.get(b"authorization", b""))
+        return Credentials(resource, index.get(b"authorization", b""), path=path)
     told = [name for name, _ in headers if name in (api_key, user, groups)]
     if len(told) > len(set(told)):
         raise Rejected(Outcome.AMBIGUOUS, "a header that says who calls stands twice: send it once")
@@ -69,6 +77,7 @@ def read_credentials(
         b"" if api_key is None else index.get(api_key, b""),
         b"" if user is None else index.get(user, b"").strip(b" \t"),
         b"" if groups is None else index.get(groups, b""),
+        path,
     )
 
 

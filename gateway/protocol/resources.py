@@ -33,6 +33,13 @@ def spell_resource(resource: str) -> tuple[str, ...]:
     return (*spelt, short, f"{short}/") if urlsplit(short).path else spelt
 
 
+def called_as(resource: str, path: str) -> str:
+    """The resource spelt as it was called: a client that was given `/echo` takes no metadata of `/echo/mcp` (the SDKs refuse
+    what isn't a prefix of their URL; RFC 9728 §3.3 wants the very same)."""
+    parts = urlsplit(resource)
+    return f"{parts.scheme}://{parts.netloc}{path}" if resource and path else resource
+
+
 @lru_cache(maxsize=1024)
 def metadata_url(resource: str) -> str:
     """Where the resource's metadata is: the well-known path stands between host and path (RFC 9728 §3.1)."""

@@ -103,6 +103,13 @@ async def test_who_sends_nothing_is_told_where_the_metadata_are() -> None:
     assert challenge(denied) == f"Bearer {METADATA}"
 
 
+@pytest.mark.parametrize("path", ["/echo", "/echo/", "/echo/mcp/"])
+async def test_a_challenge_points_at_the_metadata_of_the_url_that_was_called(path: str) -> None:
+    denied = await refusal(World(), Credentials(RESOURCE, path=path))
+    at = f"https://mcp.test/.well-known/oauth-protected-resource{path}"
+    assert challenge(denied) == f'Bearer resource_metadata="{at}"'
+
+
 async def test_a_bad_token_is_told_what_is_wrong_with_it() -> None:
     denied = await refusal(World(), bearing(issue(claims(exp=1))))
     assert challenge(denied) == (f'Bearer {METADATA}, error="invalid_token", error_description="the token has expired"')
