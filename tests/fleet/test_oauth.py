@@ -112,7 +112,7 @@ def stage(started: Stage) -> Stage:
 async def until_asking(http: httpx2.AsyncClient, url: str) -> None:
     """Until the replica has taken up the configuration by which it asks who calls."""
     status = 0
-    while status != 401:  # noqa: ASYNC110  # what is waited for is in another process
+    while status != 401:  # what is waited for is in another process
         await anyio.sleep(0.05)
         status = (await http.post(f"{url}/math/mcp", **modern("tools/list"))).status_code
 
