@@ -85,7 +85,9 @@ def check_call(exchange: Exchange, backend: Backend, method: str, kind: Kind | N
         return
     if grants is not None and (scopes := scopes_for(grants, exchange.identity, backend.name, method, kind, name)):
         resource = resource_of(exchange.site.public_url, exchange.record.mount)
-        raise insufficient_scope(called_as(resource, exchange.inbound.path), scopes)
+        # All that its next token should have: some clients ask for just these, and would lose what they had.
+        kept = exchange.identity.scopes.union(exchange.site.admission.scopes if exchange.site.admission else ())
+        raise insufficient_scope(called_as(resource, exchange.inbound.path), kept.union(scopes))
     if not permit.is_admitted:
         raise not_granted("this server")
     raise not_granted(f"`{method}`") if kind is None else unknown(kind, name, era)

@@ -1,7 +1,9 @@
 """The SDK client's own OAuth flow through three replicas: 401 → metadata → registration → login → token → call → step-up."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -17,6 +19,7 @@ from tests.fleet.fleet import Fleet, running_fleet
 from tests.fleet.processes import serving
 from tests.fleet.requests import modern, open_http
 from tests.requirements import proves
+from tests.tools.install import MODULES, node
 
 READ, WRITE = "mcp:read", "mcp:write"
 
@@ -131,6 +134,25 @@ async def test_a_client_logs_in_calls_and_steps_up_by_itself(stage: Stage, mode:
         assert (resource, set(scopes)) == (url, {READ, WRITE})
     assert len(stage.authority.granted) == 2
     assert len(stage.authority.asked) <= 3  # each replica asks for the keys once
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_a_client_in_typescript_does_the_same(stage: Stage, version: str) -> None:
+    url = f"{stage.fleet.url}/math/mcp"
+    program = [str(node()), str(Path(__file__).with_name("oauth.mjs")), str(MODULES), version, url]
+    with anyio.fail_after(60):
+        told = await anyio.run_process(program, check=False)
+    assert told.returncode == 0, told.stderr.decode()
+    assert json.loads(told.stdout) == {
+        "tools": ["add"],
+        "added": {"result": 5},
+        "multiplied": {"result": 6},
+        "logins": 2,
+    }
+    assert [(resource, set(scopes)) for resource, scopes in stage.authority.granted] == [
+        (url, {READ}),
+        (url, {READ, WRITE}),
+    ]
 
 
 @pytest.mark.parametrize("path", ["/math", "/mcp"])

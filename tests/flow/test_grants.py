@@ -310,5 +310,5 @@ class TestGrants:
         assert error_of(client)[0] == 403
         challenge = client.header(b"www-authenticate") or b""
         assert b'error="insufficient_scope"' in challenge
-        assert b'scope="math:write"' in challenge
+        assert b'scope="math:write mcp"' in challenge
         assert b'resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/math/mcp"' in challenge
