@@ -6,15 +6,17 @@ the same flow.
 """
 
 import socket
+import sys
 from asyncio import BaseTransport, Event, TimerHandle, Transport
 from typing import Any, Final, cast
 
+import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.downstream.applications import Application
 from gateway.downstream.direct import DirectClient, is_plain
-from gateway.ports import Inbound
+from gateway.ports import Headers, Inbound
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of a request's head, as of trailers. Session tokens are below 2 KiB, real heads below 8 KiB; llhttp itself has no bound.
@@ -48,9 +50,11 @@ class GatewayProtocol(HttpToolsProtocol):
     # Slots, because with so many more attributes CPython (3.11: 30) would no longer share the keys of uvicorn's among all
     # connections: 1.3 kB each.
     __slots__ = (
+        "_again",
         "_direct",
         "_framing_bytes",
         "_head_timer",
+        "_heard",
         "_is_deaf",
         "_is_in_head",
         "_is_in_message",
@@ -65,6 +69,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._direct: DirectClient | None = None  # the request whose body is being read, if it is one of `direct`'s
         self._framing_bytes = 0  # that came since the last byte of a body, or the last message
         self._head_timer: TimerHandle | None = None
+        self._heard = self._again = b""  # what is being read, and what of it is to be read anew
         self._unanswered: tuple[Any, ...] = ()  # cycles that others are pipelined behind
         self.pipeline = cast("Any", _Pipeline())
 
@@ -90,7 +95,12 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._is_in_head and self._framing_bytes > MAX_HEAD_BYTES and not self._ends_head(data):
             self._refuse_head()
             return
+        self._heard = data
         super().data_received(data)
+        while self._again:  # no recursion: many may be pipelined
+            self._heard, self._again = self._again, b""
+            super().data_received(self._heard)
+        self._heard = b""
         if self._is_in_head:
             if self._head_timer is None:
                 self._head_timer = self.loop.call_later(HEAD_SECONDS, self._hang_up)
@@ -148,6 +158,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self.headers.append((name, value.strip(b" \t")))  # llhttp leaves the blanks behind a value (RFC 9110 §5.5)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # `_unsupported_upgrade_warning` is next
         self._is_in_head = False
         self._framing_bytes = 0
         if self._head_timer is not None:
@@ -155,6 +167,7 @@ class GatewayProtocol(HttpToolsProtocol):
         is_idle = self.cycle is None or self.cycle.response_complete
         if is_idle and not self.expect_100_continue and is_plain(self.parser, self.url) and self._begin_direct():
             return
+        check_framing(self.parser.get_http_version(), self.headers)
         # uvicorn's own way. Its `on_message_begin` makes the scope, which was put off until it is needed.
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -167,6 +180,17 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         if isinstance(self.app, Application) and self.app.is_leaving:
             self.cycle.keep_alive = False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """uvicorn's, called for a request that would change the protocol. It is read again without that wish, which one
+        may ignore (RFC 9110 §7.8): llhttp has left its body out, and would take that for the next request."""
+        error = sys.exc_info()[1]
+        if self._is_in_head and isinstance(error, httptools.HttpParserUpgrade):
+            line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+            kept = [header for header in self.headers if header[0] not in (b"upgrade", b"http2-settings")]
+            head = line + b"".join(b"%b: %b\r\n" % header for header in kept) + b"\r\n"
+            rest, self.parser = self._heard[error.args[0] :], httptools.HttpRequestParser(self)
+            self._again = head + rest
 
     def _begin_direct(self) -> bool:
         path, _, query = self.url.partition(b"?")
@@ -195,12 +219,22 @@ class GatewayProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._is_in_head:
+            return  # of a request that is to be read anew
         self._is_in_message = False
         if (direct := self._direct) is not None:
             self._direct = None
             direct.serve()
         else:
             super().on_message_complete()
+
+
+def check_framing(version: str, headers: Headers) -> None:
+    """Raises ValueError, which becomes a 400, where others on the way may frame the request differently."""
+    if version not in ("1.0", "1.1"):
+        raise ValueError("not a version of HTTP/1")
+    if version == "1.0" and any(name == b"transfer-encoding" for name, _ in headers):
+        raise ValueError("HTTP/1.0 has no transfer codings (RFC 9112 §6.1)")
 
 
 class _Pipeline(list[Any]):
