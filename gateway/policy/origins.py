@@ -16,7 +16,16 @@ LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ALLOWED_METHODS: Final = b"GET, POST, DELETE, OPTIONS"
 _REQUEST_HEADERS: Final = frozenset(
     {
-        *("accept", "authorization", "content-type", "last-event-id", "traceparent", "tracestate", "x-request-id"),
+        *(
+            "accept",
+            "authorization",
+            "content-type",
+            "last-event-id",
+            "traceparent",
+            "tracestate",
+            "x-request-id",
+            "x-api-key",
+        ),
         *("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"),
     }
 )

@@ -129,7 +129,7 @@ def test_a_page_may_read_what_mcp_needs() -> None:
 
 ALWAYS = (
     b"accept, authorization, content-type, last-event-id, mcp-method, mcp-name%s, mcp-protocol-version, mcp-session-id, "
-    b"traceparent, tracestate, x-request-id"
+    b"traceparent, tracestate, x-api-key, x-request-id"
 )
 
 
