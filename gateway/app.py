@@ -23,6 +23,7 @@ from gateway.exchange.hubs import Hubs
 from gateway.exchange.orphans import Orphans
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
+from gateway.exchange.reservations import Reservations
 from gateway.exchange.standing import Standing
 from gateway.exchange.turns import Turns
 from gateway.identity.gates import IdentityGate
@@ -116,7 +117,11 @@ class Worker:
             await self._remember(stack, gateway)
             gateway.allowances = allowances = self._limit()
             stack.push_async_callback(allowances.close)
-            stack.push_async_callback(_stop, asyncio.create_task(allowances.run(Owner(new_trace()))))
+            me = Owner(new_trace())
+            stack.push_async_callback(_stop, asyncio.create_task(allowances.run(me)))
+            gateway.reservations = reservations = self._reserve(allowances, me)
+            stack.push_async_callback(reservations.close)
+            stack.push_async_callback(_stop, asyncio.create_task(reservations.run()))
             stack.push_async_callback(caches.tidings.close)
             stack.push_async_callback(hubs.close)
             stack.push_async_callback(pumps.close)  # while the log is there: streams are released in it
@@ -161,6 +166,11 @@ class Worker:
         gateway.turns = turns = Turns(room.log, room.marks, owners, time.monotonic)
         stack.push_async_callback(turns.close)
         stack.push_async_callback(_stop, asyncio.create_task(turns.run()))
+
+    def _reserve(self, allowances: Allowances, me: Owner) -> Reservations:
+        """What callers may have at once, counted as what they may ask for."""
+        quotas = MemoryQuotas(time.monotonic) if self._redis is None else RedisQuotas(self._redis.store)
+        return Reservations(quotas, me, time.monotonic, lambda: allowances.workers)
 
     def _limit(self) -> Allowances:
         """What callers may ask for: of all workers together where there is a Redis, else of this one."""

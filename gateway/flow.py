@@ -21,7 +21,7 @@ from gateway.exchange.exchanges import Exchange, Gateway, begin, refuse, reply
 from gateway.exchange.handshakes import relay_initialize
 from gateway.exchange.healings import forward_healing, unknown_session
 from gateway.exchange.listens import listen
-from gateway.exchange.quotas import admit, admit_to_member
+from gateway.exchange.quotas import admit, admit_to_member, leave_places
 from gateway.exchange.recalls import close_flight
 from gateway.exchange.resumes import relay_resume
 from gateway.exchange.shares import SHARED_METHODS, relay_shared
@@ -86,6 +86,7 @@ async def serve(gateway: Gateway, inbound: Inbound, client: Client) -> None:
         await refuse(exchange, Failed(Outcome.INTERNAL, "the gateway failed: its log says why, under this request id"))
     finally:
         close_flight(exchange)
+        leave_places(exchange)
         note_calls(exchange)
         gateway.telemetry.finish(record)
 

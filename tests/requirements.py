@@ -66,6 +66,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "LIMIT-3": Requirement(
         GATEWAY, "Who isn't asked who they are is held by the address that calls, proxies believed."
     ),
+    "LIMIT-5": Requirement(GATEWAY, "A caller has no more at once than its limit; who died has nothing any more."),
     "LIMIT-4": Requirement(GATEWAY, "While Redis is away each worker holds its share of a limit, and says so."),
     # Sessions
     "SEAL-1": Requirement(GATEWAY, "What is sealed opens with any key of the ring, for its purpose only."),

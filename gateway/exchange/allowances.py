@@ -61,7 +61,7 @@ class Allowances:
         self._purses: dict[tuple[str, str, str, Rate], Purse] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_apart = False
-        self._workers = 1
+        self.workers = 1  # that there were when they were last counted
 
     def find(self, limit: str, backend: str, caller: str, rate: Rate) -> Purse:
         """This worker's purse for what that caller may ask for."""
@@ -147,7 +147,7 @@ class Allowances:
             lease = await self._quotas.lease(purse.bucket, purse.rate, needed, wanted)
         except LogAway:
             self._tell(is_apart=True)
-            share = share_of(purse.rate, self._workers)
+            share = share_of(purse.rate, self.workers)
             needed = min(needed, share.burst)
             return await self._own.lease(purse.bucket, share, needed, wanted), share
         self._tell(is_apart=False)
@@ -162,7 +162,7 @@ class Allowances:
         """Says that this worker is there, until cancelled."""
         while True:
             try:
-                self._workers = await self._quotas.count(me)
+                self.workers = await self._quotas.count(me)
                 self._tell(is_apart=False)
             except LogAway:
                 self._tell(is_apart=True)

@@ -12,6 +12,7 @@ from gateway.exchange.healers import Healer
 from gateway.exchange.hubs import Hubs
 from gateway.exchange.owners import Owners
 from gateway.exchange.pumps import Pumps
+from gateway.exchange.reservations import Desk, Reservations
 from gateway.exchange.standing import Standing
 from gateway.exchange.turns import Turns
 from gateway.exchange.views import View
@@ -66,6 +67,7 @@ class Gateway(msgspec.Struct):
     gate: Gate | None = None  # None: nobody is asked who they are
     audit: AuditLog | None = None  # None: nobody is told who called what
     allowances: Allowances | None = None  # None: nobody is held to a limit
+    reservations: Reservations | None = None  # there with `allowances`
     healer: Healer | None = None  # None: a session that its backend forgot is gone
     listings: Listings = msgspec.field(default_factory=Listings)
     server: ServerInfo = ServerInfo("mcp-stateless-gateway", "unknown")  # what an aggregate calls itself
@@ -92,6 +94,7 @@ class Exchange(msgspec.Struct):
     body: bytes = b""  # of a request to an aggregate: what the gateway asks on its behalf says some of the same
     asked: tuple[Intent | None, bytes] | None = (None, b"")  # as far as it is understood; None: no audit is told of it
     flight: Flight | None = None  # where the answer may be kept, or others wait for it
+    desks: tuple[Desk, ...] = ()  # where it has a place, to be left at its end
     is_settled: bool = False  # all that was asked for has been answered: a client that leaves now has missed nothing
 
     @property

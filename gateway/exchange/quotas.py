@@ -12,8 +12,9 @@ from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
 from gateway.policy.forwarding import find_caller
 from gateway.policy.quotas import NO_RATES, Rate
-from gateway.protocol.intents import Intent, Send
+from gateway.protocol.intents import Intent, Listen, Resume, Send
 from gateway.protocol.outcomes import Denied, Outcome
+from gateway.protocol.subscriptions import LISTEN
 
 
 async def admit(exchange: Exchange, place: Backend | Aggregate, intent: Intent) -> None:
@@ -26,12 +27,45 @@ async def admit(exchange: Exchange, place: Backend | Aggregate, intent: Intent) 
         await spend(exchange, "requests", place.name if own.requests else "", rate, count_messages(intent))
     if is_initialize(intent) and (rate := own.initialize or general.initialize) is not None:
         await spend(exchange, "initialize", place.name if own.initialize else "", rate, 1)
+    if kind := kind_of(intent):
+        mine: int | None = getattr(own, kind)
+        if (most := mine or getattr(general, kind)) is not None:
+            await enter(exchange, kind, place.name if mine else "", most)
 
 
 async def admit_to_member(exchange: Exchange, backend: Backend, intent: Intent) -> None:
     """The same for what goes on to one member of an aggregate, by that one's own limits."""
     if (rate := backend.rates.requests) is not None:
         await spend(exchange, "requests", backend.name, rate, count_messages(intent))
+    if (kind := kind_of(intent)) and (most := getattr(backend.rates, kind)) is not None:
+        await enter(exchange, kind, backend.name, most)
+
+
+def kind_of(intent: Intent) -> str:
+    """Which limit holds for how many of these there are at once; "" where none does."""
+    if not isinstance(intent, Send):
+        return "concurrent_streams" if isinstance(intent, Listen | Resume) else ""
+    if not (any(m.is_request for m in intent.messages) if intent.is_batch else intent.expects_answer):
+        return ""
+    return "concurrent_streams" if intent.first.method == LISTEN else "concurrent_calls"
+
+
+async def enter(exchange: Exchange, kind: str, backend: str, most: int) -> None:
+    """Takes a place until the exchange ends. Raises `Denied` where its caller has filled all."""
+    if (reservations := exchange.gateway.reservations) is None:
+        return
+    if (desk := await reservations.enter(kind, backend, caller_of(exchange), most)) is None:
+        exchange.gateway.telemetry.limited(kind)
+        raise full(kind, backend, most)
+    exchange.desks += (desk,)
+
+
+def leave_places(exchange: Exchange) -> None:
+    """The exchange has ended."""
+    if exchange.desks and (reservations := exchange.gateway.reservations) is not None:
+        for desk in exchange.desks:
+            reservations.leave(desk)
+        exchange.desks = ()
 
 
 def count_messages(intent: Intent) -> int:
@@ -75,3 +109,15 @@ def refusal(limit: str, backend: str, rate: Rate, wait_seconds: float) -> Denied
     )
     data = {"limit": limit, "retryAfterSeconds": seconds}
     return Denied(Outcome.LIMITED, message, data=data, headers=((b"retry-after", b"%d" % seconds),))
+
+
+def full(kind: str, backend: str, most: int) -> Denied:
+    """The same of what goes on at once."""
+    key = f"backends.{backend}.limits.{kind}" if backend else f"limits.{kind}"
+    what = kind.removeprefix("concurrent_")
+    message = (
+        f"too many {what} at once: end one, or wait for it to end, then try again. Each caller has {most}; "
+        f"whoever runs this gateway can raise `{key}`"
+    )
+    data = {"limit": kind, "retryAfterSeconds": 1}
+    return Denied(Outcome.LIMITED, message, data=data, headers=((b"retry-after", b"1"),))

@@ -39,10 +39,12 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """What one caller may ask for in a time; None: as much as it likes."""
+    """What one caller may ask for in a time, and have at once; None: as much as it likes."""
 
     requests: Rate | None = None
     initialize: Rate | None = None
+    concurrent_calls: int | None = None
+    concurrent_streams: int | None = None
 
 
 NO_RATES: Final = Rates()

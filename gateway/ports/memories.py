@@ -6,6 +6,7 @@ from typing import Literal, NewType, Protocol
 import msgspec
 
 from gateway.policy.quotas import Lease, Rate
+from gateway.policy.reservations import Reservation
 from gateway.policy.streams import (
     NOBODY,
     AppendResult,
@@ -177,6 +178,9 @@ class Quotas(Protocol):
 
     async def lease(self, bucket: BucketName, rate: Rate, needed: int, wanted: int) -> Lease:
         """At least `needed` tokens of that bucket, and up to `wanted`; or none, and how long to wait."""
+
+    async def reserve(self, bucket: BucketName, worker: Owner, wanted: int, limit: int) -> Reservation:
+        """Up to `wanted` of `limit` places for the worker, instead of those that it had, for `RESERVED_SECONDS`."""
 
     async def count(self, worker: Owner) -> int:
         """This worker is there, and how many there are with it."""

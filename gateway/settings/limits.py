@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway.policy.quotas import MIN_BURST_SECONDS, Rate, Rates
+from gateway.settings import values
 from gateway.settings.fields import Shape
 
 _PERIODS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -37,6 +38,9 @@ RateText = Annotated[
 ]
 
 
+AtOnce = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(values.refuse_flags)]
+
+
 class RequestsShape(Shape):
     """How many requests may be sent in a time, by all replicas together."""
 
@@ -57,10 +61,24 @@ class RatesShape(Shape):
         description="How many legacy sessions each caller may begin in a time; beyond it 429. Default: no limit.",
         examples=["10/m"],
     )
+    concurrent_calls: AtOnce | None = Field(
+        default=None,
+        description="How many calls each caller may have under way; a batch is one. Beyond it 429. Default: no limit.",
+        examples=[50],
+    )
+    concurrent_streams: AtOnce | None = Field(
+        default=None,
+        description="How many standing streams each caller may have open: legacy GET streams, resumed ones, and "
+        "`subscriptions/listen`; beyond it 429. Default: no limit.",
+        examples=[20],
+    )
 
 
 def compile_rates(shape: RatesShape) -> Rates:
     requests, initialize = shape.requests.per_principal, shape.initialize
     return Rates(
-        requests=parse_rate(requests) if requests else None, initialize=parse_rate(initialize) if initialize else None
+        requests=parse_rate(requests) if requests else None,
+        initialize=parse_rate(initialize) if initialize else None,
+        concurrent_calls=shape.concurrent_calls,
+        concurrent_streams=shape.concurrent_streams,
     )

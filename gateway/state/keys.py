@@ -83,6 +83,14 @@ def bucket_key(bucket: BucketName) -> str:
     return f"{FORMAT}:bucket:{{{bucket}}}"
 
 
+def places_key(bucket: BucketName) -> str:
+    """Hash: by worker, how many places of one limit it has for what goes on at once, and until when (`count until`).
+
+    Owner: each worker of its own field. Lives `RESERVED_SECONDS` after the last reservation.
+    """
+    return f"{FORMAT}:places:{{{bucket}}}"
+
+
 def workers_key() -> str:
     """Sorted set: the workers that hold limits, by when they count as gone. Owner: all. Lives `COUNTED_SECONDS`."""
     return f"{FORMAT}:workers:{{limits}}"

@@ -53,3 +53,29 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {redis.call('ZCARD', KEYS[1])}
 """,
 )
+
+# KEYS the places: a hash, by worker `count until`. ARGV: worker, wanted, limit, ms that they are kept. Answers: how many
+# places the worker has now, how many are free.
+RESERVE: Final = make_script(
+    "reserve",
+    """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local wanted, limit, taken, gone = tonumber(ARGV[2]), tonumber(ARGV[3]), 0, {}
+local got = redis.call('HGETALL', KEYS[1])
+for i = 1, #got, 2 do
+  local count, till = string.match(got[i + 1], '(%d+) (%d+)')
+  if tonumber(till) <= now then gone[#gone + 1] = got[i]
+  elseif got[i] ~= ARGV[1] then taken = taken + tonumber(count) end
+end
+local granted = math.max(0, math.min(wanted, limit - taken))
+if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
+if granted > 0 then
+  redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f', granted, now + tonumber(ARGV[4])))
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+else
+  redis.call('HDEL', KEYS[1], ARGV[1])
+end
+return {granted, math.max(0, limit - taken - granted)}
+""",
+)

@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.policy import quotas as policy
 from gateway.policy.quotas import Lease, Rate, Stock
+from gateway.policy.reservations import RESERVED_SECONDS, Reservation, reserve
 from gateway.policy.streams import Owner
 from gateway.ports import BucketName
 from gateway.state import keys, quota_scripts
@@ -34,6 +35,11 @@ class RedisQuotas:
         granted, wait_ms = await self._store.run(quota_scripts.LEASE, [keys.bucket_key(bucket)], args)
         return Lease(granted, wait_ms / 1000)
 
+    async def reserve(self, bucket: BucketName, worker: Owner, wanted: int, limit: int) -> Reservation:
+        args = (worker, wanted, limit, round(RESERVED_SECONDS * 1000))
+        granted, free = await self._store.run(quota_scripts.RESERVE, [keys.places_key(bucket)], args)
+        return Reservation(granted, free)
+
     async def count(self, worker: Owner) -> int:
         args = (worker, round(COUNTED_SECONDS * 1000))
         (workers,) = await self._store.run(quota_scripts.COUNT, [keys.workers_key()], args)
@@ -48,6 +54,7 @@ class MemoryQuotas:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._stocks: OrderedDict[BucketName, Stock] = OrderedDict()
+        self._places: dict[BucketName, dict[Owner, tuple[int, float]]] = {}
 
     async def lease(self, bucket: BucketName, rate: Rate, needed: int, wanted: int) -> Lease:
         self._stocks[bucket], lease = policy.lease(self._stocks.get(bucket), rate, self._clock(), needed, wanted)
@@ -55,6 +62,14 @@ class MemoryQuotas:
         if len(self._stocks) > self.KEPT:
             self._stocks.popitem(last=False)
         return lease
+
+    async def reserve(self, bucket: BucketName, worker: Owner, wanted: int, limit: int) -> Reservation:
+        places, told = reserve(self._places.get(bucket, {}), worker, wanted, limit, self._clock())
+        if places:
+            self._places[bucket] = places
+        else:
+            self._places.pop(bucket, None)
+        return told
 
     async def count(self, worker: Owner) -> int:
         return 1

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from gateway.policy.quotas import Rate
+from gateway.policy.reservations import Reservation
 from gateway.policy.streams import Bounds
 from gateway.ports import BucketName, Quotas
 from gateway.state.quotas import MemoryQuotas, RedisQuotas
 from gateway.state.rooms import RedisRoom
 from tests.contract.conftest import OpenWorld
-from tests.contract.worlds import ALICE, PATIENCE_SECONDS, World, new_session
+from tests.contract.worlds import ALICE, BOB, PATIENCE_SECONDS, World, new_session
 from tests.requirements import proves
 
 HOURLY: Final = Rate(60, 3600.0, 60)  # nothing flows in while a test runs
@@ -92,6 +93,29 @@ async def test_a_fast_bucket_flows_as_fast_as_its_rate(open_world: OpenWorld) ->
             while not (again := await workers.other.lease(bucket, rate, 1, 10)).granted:
                 pass
         assert again.granted == 10
+
+
+@proves("LIMIT-5")
+async def test_places_are_had_by_one_worker_or_another(open_world: OpenWorld) -> None:
+    async with two_workers(open_world) as workers:
+        bucket = new_bucket()
+        assert await workers.one.reserve(bucket, ALICE, 3, 4) == Reservation(3, 1)
+        assert await workers.other.reserve(bucket, BOB, 3, 4) == Reservation(1, 0)
+        assert await workers.one.reserve(bucket, ALICE, 5, 4) == Reservation(3, 0)
+        assert await workers.one.reserve(bucket, ALICE, 1, 4) == Reservation(1, 2)
+        assert await workers.other.reserve(bucket, BOB, 3, 4) == Reservation(3, 0)
+        assert await workers.one.reserve(bucket, ALICE, 0, 4) == Reservation(0, 1)
+        assert await workers.other.reserve(bucket, BOB, 0, 4) == Reservation(0, 4)
+
+
+@proves("LIMIT-5")
+async def test_places_are_free_when_their_time_is_over(open_world: OpenWorld) -> None:
+    async with two_workers(open_world) as workers:
+        bucket = new_bucket()
+        await workers.one.reserve(bucket, ALICE, 4, 4)
+        assert await workers.other.reserve(bucket, BOB, 1, 4) == Reservation(0, 0)
+        workers.pass_time(15.1)
+        assert await workers.other.reserve(bucket, BOB, 4, 4) == Reservation(4, 0)
 
 
 @proves("LIMIT-4")

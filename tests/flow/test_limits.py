@@ -2,33 +2,42 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
 import pytest
 
 from gateway.exchange.allowances import Allowances
+from gateway.exchange.reservations import Reservations
 from gateway.flow import serve
 from gateway.policy.aggregates import Aggregate, Member
 from gateway.policy.identities import Identity
 from gateway.policy.quotas import Lease, Rate, Rates
+from gateway.policy.reservations import Reservation
 from gateway.policy.sites import Limits, Site, compile_routes
 from gateway.policy.streams import LogAway, Owner, Trouble
 from gateway.ports import BucketName, Inbound, Quotas
 from gateway.protocol.outcomes import Outcome
 from gateway.state.quotas import MemoryQuotas
-from tests.fakes import ECHO, MATH, FakeClient, World, site_of
+from tests.fakes import BOUND_SECONDS, ECHO, MATH, FakeAnswer, FakeClient, World, site_of
 from tests.flow.scenes import (
     CALL,
+    FINAL,
     INITIALIZE,
     INITIALIZED,
     error_of,
     json_answer,
     legacy_post,
+    let_others_run,
     modern_body,
     modern_post,
     request,
     run,
+    session_headers,
+    sse_answer,
+    token_of,
 )
 from tests.requirements import proves
 
@@ -41,6 +50,7 @@ class Counted:
     def __init__(self, quotas: Quotas) -> None:
         self._quotas = quotas
         self.asked: list[tuple[int, int]] = []
+        self.reserved: list[int] = []
         self.is_away = False
         self.workers = 1
 
@@ -50,6 +60,12 @@ class Counted:
         if self.is_away:
             raise LogAway(Trouble.AWAY, "gone")
         return await self._quotas.lease(bucket, rate, needed, wanted)
+
+    async def reserve(self, bucket: BucketName, worker: Owner, wanted: int, limit: int) -> Reservation:
+        if self.is_away:
+            raise LogAway(Trouble.AWAY, "gone")
+        self.reserved.append(wanted)
+        return await self._quotas.reserve(bucket, worker, wanted, limit)
 
     async def count(self, worker: Owner) -> int:
         return self.workers
@@ -63,7 +79,12 @@ class Stage(World):
         super().__init__(site_of(*backends, limits=Limits(rates=rates), trusted_proxies=("192.0.2.9/32",)))
         self.quotas = Counted(MemoryQuotas(lambda: self.now))
         own_quotas = MemoryQuotas(lambda: self.now)
+        self.reservations = self.reserve_as(Owner("me"))
+        self.gateway.reservations = self.reservations
         self.gateway.allowances = Allowances(self.quotas, own_quotas, self.telemetry, lambda: self.now)
+
+    def reserve_as(self, worker: Owner) -> Reservations:
+        return Reservations(self.quotas, worker, lambda: self.now)
 
     async def call(self, inbound: Inbound | None = None, body: bytes = b"") -> FakeClient:
         self.will_answer(json_answer())
@@ -235,3 +256,132 @@ async def test_while_the_common_memory_is_away_each_worker_holds_its_share() -> 
     stage.now += 30
     assert (await stage.call()).status == 200
     assert stage.telemetry.apart == [True, False]
+
+
+@asynccontextmanager
+async def calls_under_way(stage: Stage, calls: int) -> AsyncIterator[None]:
+    """So many calls that go on until the block is left."""
+    answers = [sse_answer(live=True) for _ in range(calls)]
+    stage.will_answer(*answers)
+    clients = [FakeClient(modern_body()) for _ in range(calls)]
+    async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(serve(stage.gateway, modern_post(), client))
+        await let_others_run()
+        assert len(stage.upstream.sent) == calls
+        yield
+        for answer in answers:
+            answer.push(FINAL)
+            answer.push(b"")
+    assert [client.status for client in clients] == [200] * calls
+
+
+@proves("LIMIT-5", "LIMIT-2")
+async def test_no_more_calls_at_once_than_the_limit() -> None:
+    stage = Stage(Rates(concurrent_calls=2))
+    async with calls_under_way(stage, 2):
+        refused = FakeClient(modern_body())
+        await serve(stage.gateway, modern_post(), refused)
+        assert error_of(refused) == (
+            429,
+            1,
+            -32603,
+            (
+                "too many calls at once: end one, or wait for it to end, then try again. Each caller has 2; "
+                "whoever runs this gateway can raise `limits.concurrent_calls`"
+            ),
+        )
+        assert refused.header(b"retry-after") == b"1"
+        other = msgspec.structs.replace(modern_post(), peer="198.51.100.1")
+        stage.will_answer(json_answer())
+        served = FakeClient(modern_body())
+        await serve(stage.gateway, other, served)
+        assert served.status == 200
+    assert [(await stage.call()).status for _ in range(3)] == [200] * 3
+    assert stage.telemetry.limits == ["concurrent_calls"]
+
+
+@proves("LIMIT-5")
+async def test_a_notification_needs_no_place() -> None:
+    stage = Stage(Rates(concurrent_calls=1))
+    async with calls_under_way(stage, 1):
+        stage.will_answer(FakeAnswer(202, [], b"", whole=True))
+        told = FakeClient(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+        await serve(stage.gateway, legacy_post(), told)
+        assert told.status == 202
+
+
+@proves("LIMIT-5")
+async def test_standing_streams_have_a_limit_of_their_own() -> None:
+    stage = Stage(Rates(concurrent_streams=1))
+    get = request("GET", (b"accept", b"text/event-stream"), *session_headers(token_of(stage)))
+    place = await stage.reservations.enter("concurrent_streams", "", "address 192.0.2.7", 1)
+    assert place is not None
+    refused = FakeClient(b"")
+    await serve(stage.gateway, get, refused)
+    assert refused.status == 429
+    assert json.loads(refused.body)["error"]["data"]["limit"] == "concurrent_streams"
+    assert (await stage.call()).status == 200
+    stage.reservations.leave(place)
+
+
+@proves("LIMIT-5")
+async def test_calls_one_after_the_other_ask_nobody_while_most_places_are_free() -> None:
+    stage = Stage(Rates(concurrent_calls=10))
+    assert [(await stage.call()).status for _ in range(50)] == [200] * 50
+    assert stage.quotas.reserved == [1]
+
+
+@proves("LIMIT-5")
+async def test_a_place_left_is_free_for_other_workers_at_once_where_places_are_few() -> None:
+    stage = Stage(Rates(concurrent_calls=1))
+    other = stage.reserve_as(Owner("other"))
+    for _ in range(3):
+        assert (await stage.call()).status == 200
+        place = await other.enter("concurrent_calls", "", "address 192.0.2.7", 1)
+        assert place is not None
+        other.leave(place)
+
+
+@proves("LIMIT-5")
+async def test_what_is_kept_unused_is_given_back_after_a_while() -> None:
+    stage = Stage(Rates(concurrent_calls=10))
+    other = stage.reserve_as(Owner("other"))
+    await stage.call()
+    await stage.reservations.renew()
+    places = [await other.enter("concurrent_calls", "", "address 192.0.2.7", 10) for _ in range(10)]
+    assert None not in places
+    assert stage.quotas.reserved[:2] == [1, 0]
+
+
+@proves("LIMIT-5", "LIMIT-4")
+async def test_places_are_renewed_and_those_of_the_dead_free_again() -> None:
+    stage = Stage(Rates(concurrent_calls=1))
+    other = stage.reserve_as(Owner("other"))
+    async with calls_under_way(stage, 1):
+        for _ in range(4):
+            stage.now += 10
+            await stage.reservations.renew()
+        assert await other.enter("concurrent_calls", "", "address 192.0.2.7", 1) is None
+        stage.now += 15  # as if this worker had died
+        assert await other.enter("concurrent_calls", "", "address 192.0.2.7", 1) is not None
+
+
+@proves("LIMIT-4", "LIMIT-5")
+async def test_while_the_common_memory_is_away_a_worker_has_its_share_of_the_places() -> None:
+    stage = Stage(Rates(concurrent_calls=6))
+    alone = Reservations(stage.quotas, Owner("alone"), lambda: stage.now, lambda: 3)
+    stage.quotas.is_away = True
+    places = [await alone.enter("concurrent_calls", "", "address 192.0.2.7", 6) for _ in range(3)]
+    assert [place is not None for place in places] == [True, True, False]
+    stage.quotas.is_away = False
+    assert await alone.enter("concurrent_calls", "", "address 192.0.2.7", 6) is not None
+
+
+@proves("LIMIT-5")
+async def test_a_batch_that_begins_with_a_notification_needs_a_place_all_the_same() -> None:
+    stage = Stage(Rates(concurrent_calls=1))
+    async with calls_under_way(stage, 1):
+        refused = FakeClient(b'[{"jsonrpc":"2.0","method":"notifications/progress","params":{}},' + CALL + b"]")
+        await serve(stage.gateway, legacy_post((b"mcp-protocol-version", b"2025-03-26")), refused)
+        assert refused.status == 429

@@ -32,12 +32,12 @@ def test_nobody_is_held_to_a_limit_unless_one_is_told(tmp_path: Path) -> None:
 @proves("LIMIT-1")
 def test_limits_are_the_files_or_a_backends_own(tmp_path: Path) -> None:
     text = """
-limits: {requests: {per_principal: 100/s burst 200}, initialize: 10/m}
-backends: {echo: {endpoints: http://127.0.0.1:9001/mcp, limits: {initialize: 5/m}}}
+limits: {requests: {per_principal: 100/s burst 200}, initialize: 10/m, concurrent_calls: 50}
+backends: {echo: {endpoints: http://127.0.0.1:9001/mcp, limits: {initialize: 5/m, concurrent_streams: 3}}}
 """
     site = read(tmp_path, text).site
-    assert site.limits.rates == Rates(requests=Rate(100, 1.0, 200), initialize=Rate(10, 60.0, 10))
-    assert site.backends["echo"].rates == Rates(initialize=Rate(5, 60.0, 5))
+    assert site.limits.rates == Rates(requests=Rate(100, 1.0, 200), initialize=Rate(10, 60.0, 10), concurrent_calls=50)
+    assert site.backends["echo"].rates == Rates(initialize=Rate(5, 60.0, 5), concurrent_streams=3)
 
 
 @proves("LIMIT-1")
