@@ -245,3 +245,11 @@ async def test_the_main_port_keeps_only_the_probes_when_there_is_an_admin_port(p
 @pytest.mark.parametrize("path", ["/health/", "/livez/", "/nothing"])
 async def test_other_spellings_are_not_redirected(path: str) -> None:
     assert (await ask(build_operations(FakeReplica(), details=True), path)).status == 404
+
+
+async def test_details_follow_a_configuration_that_begins_to_ask_who_calls() -> None:
+    is_open = True
+    app = build_operations(FakeReplica(HEALTHY), details=lambda: is_open)
+    assert "backends" in (await ask(app, "/health")).json
+    is_open = False
+    assert "backends" not in (await ask(app, "/health")).json

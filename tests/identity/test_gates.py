@@ -1,5 +1,6 @@
 """Which credentials count, what is remembered of them, and what is said to those that have none."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -400,3 +401,41 @@ def test_the_headers_that_are_read_are_known_by_name() -> None:
     assert read_headers(True, MESH).names == {b"x-api-key", b"x-forwarded-user", b"x-forwarded-groups"}
     assert read_headers(False, CERTIFICATES).names == {b"x-forwarded-client-cert"}
     assert read_headers(False, None).names == frozenset()
+
+
+async def test_many_who_send_the_same_opaque_token_cause_one_question() -> None:
+    world = World(introspecting())
+    world.told[INTROSPECT] = {"active": True, **claims()}
+    world.upstream.pending = asyncio.Event()
+    callers = [asyncio.create_task(world.gate.identify(bearing("opaque-1"))) for _ in range(10)]
+    await world.upstream.called.wait()
+    callers[0].cancel()  # the first takes nothing from the others
+    await asyncio.wait(callers[:1])
+    world.upstream.pending.set()
+    assert {(await caller).principal for caller in callers[1:]} == {f"{ISSUER} alice"}
+    assert world.asked == [INTROSPECT]
+
+
+async def test_each_issuer_is_asked_about_an_opaque_token_until_one_knows_it() -> None:
+    other = "https://login.other.test"
+    issuers = tuple(
+        Issuer(issuer, introspection=Introspection(f"{issuer}/introspect", "gw", "s")) for issuer in (ISSUER, other)
+    )
+    world = World(Admission(issuers=issuers))
+    world.told |= {INTROSPECT: {"active": False}, f"{other}/introspect": {"active": True, **claims(iss=other)}}
+    assert (await world.gate.identify(bearing("opaque-1"))).principal == f"{other} alice"
+    world.told |= {INTROSPECT: Failed(Outcome.UNREACHABLE, "no"), f"{other}/introspect": {"active": False}}
+    with pytest.raises(Failed):  # the one that is away may be the one that knows it
+        await world.gate.identify(bearing("opaque-2"))
+
+
+async def test_what_was_asked_by_rules_that_are_no_more_is_not_remembered() -> None:
+    world = World(introspecting())
+    world.told[INTROSPECT] = {"active": True, **claims()}
+    world.upstream.pending = asyncio.Event()
+    caller = asyncio.create_task(world.gate.identify(bearing("opaque-1")))
+    await world.upstream.called.wait()
+    world.gate.change(trusting())
+    world.upstream.pending.set()
+    assert await caller  # it ends as it began
+    assert world.gate.recall(bearing("opaque-1")) is None
