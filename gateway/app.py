@@ -27,7 +27,7 @@ from gateway.exchange.reservations import Reservations
 from gateway.exchange.standing import Standing
 from gateway.exchange.turns import Turns
 from gateway.identity.gates import IdentityGate
-from gateway.policy.sites import Site
+from gateway.policy.sites import Site, is_limited
 from gateway.policy.streams import MEMORY_BUDGET_BYTES, Ailment, Bounds, Owner
 from gateway.ports import Healings
 from gateway.protocol.versions import Era
@@ -118,7 +118,7 @@ class Worker:
             gateway.allowances = allowances = self._limit()
             stack.push_async_callback(allowances.close)
             me = Owner(new_trace())
-            stack.push_async_callback(_stop, asyncio.create_task(allowances.run(me)))
+            stack.push_async_callback(_stop, asyncio.create_task(allowances.run(me, lambda: is_limited(gateway.site))))
             gateway.reservations = reservations = self._reserve(allowances, me)
             stack.push_async_callback(reservations.close)
             stack.push_async_callback(_stop, asyncio.create_task(reservations.run()))

@@ -158,15 +158,20 @@ class Allowances:
             self._is_apart = is_apart
             self._telemetry.limits_apart(is_apart)
 
-    async def run(self, me: Owner) -> None:
-        """Says that this worker is there, until cancelled."""
+    async def run(self, me: Owner, is_needed: Callable[[], bool]) -> None:
+        """Says that this worker is there, while there are limits to be held, until cancelled."""
         while True:
-            try:
-                self.workers = await self._quotas.count(me)
-                self._tell(is_apart=False)
-            except LogAway:
-                self._tell(is_apart=True)
+            if is_needed():
+                await self._count(me)
             await asyncio.sleep(COUNT_SECONDS)
+
+    async def _count(self, me: Owner) -> None:
+        try:
+            self.workers = await self._quotas.count(me)
+        except LogAway:
+            self._tell(is_apart=True)
+        else:
+            self._tell(is_apart=False)
 
     async def close(self) -> None:
         """Ends the questions under way."""

@@ -58,6 +58,11 @@ class Site(msgspec.Struct, frozen=True):
     digest: str = ""  # of the configuration, first 12 hexadecimal digits of SHA-256
 
 
+def is_limited(site: Site) -> bool:
+    """Whether anybody is held to a limit anywhere."""
+    return site.limits.rates != NO_RATES or any(backend.rates != NO_RATES for backend in site.backends.values())
+
+
 def compile_routes(backends: Iterable[Backend], aggregates: Iterable[Aggregate] = ()) -> dict[str, Backend | Aggregate]:
     """path → what is served there, for every spelling of a mount: `/echo/mcp`, `/echo`, each with and without a last slash.
 

@@ -9,8 +9,7 @@ import msgspec
 from gateway.policy.absences import HEARTBEAT_SECONDS
 from gateway.policy.backends import Tls
 from gateway.policy.drains import Drain
-from gateway.policy.quotas import NO_RATES, Rates
-from gateway.policy.sites import Site
+from gateway.policy.sites import Site, is_limited
 from gateway.policy.streams import MAX_ORPHANS
 from gateway.settings.admissions import list_crossings
 from gateway.settings.grant_checks import doubts_of_grants
@@ -73,7 +72,7 @@ def doubts(settings: Settings) -> Iterator[str]:
         yield "public_url is http://: unless the network is trusted, let a load balancer end TLS before it"
     for issuer, url in list_crossings(settings.site.admission) if settings.site.admission else ():
         yield f"auth: whoever is on the way to {host_of(url)} can let anyone in as a user of {issuer}: use https://"
-    if settings.redis == "none" and any(rates != NO_RATES for rates in _all_rates(settings.site)):
+    if settings.redis == "none" and is_limited(settings.site):
         yield "limits: without `redis` each worker counts for itself, and lets through as much as all should together"
     for backend in settings.site.backends.values():
         if backend.reexecute != "never" and settings.redis == "none":
@@ -83,11 +82,6 @@ def doubts(settings: Settings) -> Iterator[str]:
         for url in backend.endpoints:
             if backend.headers and url.startswith("http://") and not is_loopback(host_of(url)):
                 yield f"backends.{backend.name}: its `headers` cross the network in the clear to {host_of(url)}"
-
-
-def _all_rates(site: Site) -> Iterator[Rates]:
-    yield site.limits.rates
-    yield from (backend.rates for backend in site.backends.values())
 
 
 def _doubts_of_aggregates(site: Site) -> Iterator[str]:

@@ -16,7 +16,7 @@ from gateway.policy.aggregates import Aggregate, Member
 from gateway.policy.identities import Identity
 from gateway.policy.quotas import Lease, Rate, Rates
 from gateway.policy.reservations import Reservation
-from gateway.policy.sites import Limits, Site, compile_routes
+from gateway.policy.sites import Limits, Site, compile_routes, is_limited
 from gateway.policy.streams import LogAway, Owner, Trouble
 from gateway.ports import BucketName, Inbound, Quotas
 from gateway.protocol.outcomes import Outcome
@@ -244,7 +244,7 @@ async def test_while_the_common_memory_is_away_each_worker_holds_its_share() -> 
     allowances = stage.gateway.allowances
     assert allowances is not None
     stage.quotas.workers = 3
-    counting = asyncio.create_task(allowances.run(Owner("me")))
+    counting = asyncio.create_task(allowances.run(Owner("me"), lambda: is_limited(stage.gateway.site)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     counting.cancel()
@@ -385,3 +385,17 @@ async def test_a_batch_that_begins_with_a_notification_needs_a_place_all_the_sam
         refused = FakeClient(b'[{"jsonrpc":"2.0","method":"notifications/progress","params":{}},' + CALL + b"]")
         await serve(stage.gateway, legacy_post((b"mcp-protocol-version", b"2025-03-26")), refused)
         assert refused.status == 429
+
+
+@proves("LIMIT-4")
+async def test_where_there_is_no_limit_nobody_is_counted_and_nothing_told() -> None:
+    stage = Stage(Rates())
+    stage.quotas.is_away = True
+    stage.quotas.workers = 3
+    allowances = stage.gateway.allowances
+    assert allowances is not None
+    counting = asyncio.create_task(allowances.run(Owner("me"), lambda: is_limited(stage.gateway.site)))
+    await let_others_run()
+    counting.cancel()
+    assert (await stage.call()).status == 200
+    assert (allowances.workers, stage.telemetry.apart, stage.quotas.asked) == (1, [], [])
