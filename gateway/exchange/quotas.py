@@ -23,22 +23,26 @@ async def admit(exchange: Exchange, place: Backend | Aggregate, intent: Intent) 
     own = place.rates if isinstance(place, Backend) else NO_RATES
     if general == NO_RATES and own == NO_RATES:
         return
+    caller = caller_of(exchange)
     if (rate := own.requests or general.requests) is not None:
-        await spend(exchange, "requests", place.name if own.requests else "", rate, count_messages(intent))
+        await spend(exchange, caller, "requests", place.name if own.requests else "", rate, count_messages(intent))
     if is_initialize(intent) and (rate := own.initialize or general.initialize) is not None:
-        await spend(exchange, "initialize", place.name if own.initialize else "", rate, 1)
+        await spend(exchange, caller, "initialize", place.name if own.initialize else "", rate, 1)
     if kind := kind_of(intent):
         mine: int | None = getattr(own, kind)
         if (most := mine or getattr(general, kind)) is not None:
-            await enter(exchange, kind, place.name if mine else "", most)
+            await enter(exchange, caller, kind, place.name if mine else "", most)
 
 
 async def admit_to_member(exchange: Exchange, backend: Backend, intent: Intent) -> None:
     """The same for what goes on to one member of an aggregate, by that one's own limits."""
+    if backend.rates == NO_RATES:
+        return
+    caller = caller_of(exchange)
     if (rate := backend.rates.requests) is not None:
-        await spend(exchange, "requests", backend.name, rate, count_messages(intent))
+        await spend(exchange, caller, "requests", backend.name, rate, count_messages(intent))
     if (kind := kind_of(intent)) and (most := getattr(backend.rates, kind)) is not None:
-        await enter(exchange, kind, backend.name, most)
+        await enter(exchange, caller, kind, backend.name, most)
 
 
 def kind_of(intent: Intent) -> str:
@@ -50,11 +54,11 @@ def kind_of(intent: Intent) -> str:
     return "concurrent_streams" if intent.first.method == LISTEN else "concurrent_calls"
 
 
-async def enter(exchange: Exchange, kind: str, backend: str, most: int) -> None:
+async def enter(exchange: Exchange, caller: str, kind: str, backend: str, most: int) -> None:
     """Takes a place until the exchange ends. Raises `Denied` where its caller has filled all."""
     if (reservations := exchange.gateway.reservations) is None:
         return
-    if (desk := await reservations.enter(kind, backend, caller_of(exchange), most)) is None:
+    if (desk := await reservations.enter(kind, backend, caller, most)) is None:
         exchange.gateway.telemetry.limited(kind)
         raise full(kind, backend, most)
     exchange.desks += (desk,)
@@ -77,11 +81,11 @@ def is_initialize(intent: Intent) -> bool:
     return isinstance(intent, Send) and intent.first.method == "initialize"
 
 
-async def spend(exchange: Exchange, limit: str, backend: str, rate: Rate, tokens: int) -> None:
+async def spend(exchange: Exchange, caller: str, limit: str, backend: str, rate: Rate, tokens: int) -> None:
     """Takes so many tokens of the caller's. `backend` is empty for the general limit."""
     if (allowances := exchange.gateway.allowances) is None:
         return
-    purse = allowances.find(limit, backend, caller_of(exchange), rate)
+    purse = allowances.find(limit, backend, caller, rate)
     if (wait_seconds := allowances.take(purse, tokens)) is None:
         wait_seconds = await allowances.ask(purse, tokens)
     if wait_seconds:
