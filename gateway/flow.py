@@ -6,6 +6,7 @@ world is behind `ports`.
 
 Modern and legacy MCP part at one place, `relay`: a modern stream is one pipe that is cut with the client, a legacy one a
 pump that outlives it and a follower. Before it they differ in one thing alone: a legacy session says which endpoint.
+A request to an aggregate becomes one to the member that it is for; what concerns all members is answered in `aggregates/`.
 """
 
 import asyncio
