@@ -108,7 +108,7 @@ def read_owner(body: bytes, *path: str) -> Owned | None:
         return find_owner(body, *path)
     except Doubled as doubled:
         raise Rejected(Outcome.AMBIGUOUS, f"the body has more than one {'.'.join(path)}: {doubled}") from doubled
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -120,7 +120,7 @@ def find_text(body: bytes, *path: str) -> Span:
             return span
     except Doubled as doubled:
         raise Rejected(Outcome.AMBIGUOUS, f"the body has more than one {'.'.join(path)}: {doubled}") from doubled
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     raise Rejected(Outcome.INVALID_PARAMS, f"`{'.'.join(path)}` must be a string")
 

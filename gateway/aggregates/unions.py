@@ -206,7 +206,7 @@ def open_cursor(exchange: Exchange, aggregate: Aggregate, method: str, body: byt
     try:
         span = find(body, "params", "cursor")
         shown = None if span is None else msgspec.json.decode(span.value, type=str | None)
-    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(Outcome.INVALID_PARAMS, "`params.cursor` must be a string, once") from error
     if shown is None:
         return None

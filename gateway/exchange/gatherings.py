@@ -267,7 +267,7 @@ class GatheredAnswer:
         try:
             span = find(data, "params", "uri")
             uri = "" if span is None else msgspec.json.decode(span.value, type=str)
-        except (Doubled, msgspec.MsgspecError):
+        except (Doubled, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return [data]
         if span is None:
             return [data]
@@ -288,5 +288,5 @@ def decode_cursors(mark: bytes) -> dict[str, bytes]:
     try:
         plain = base64.urlsafe_b64decode(mark + b"=" * (-len(mark) % 4))
         return msgspec.msgpack.decode(plain, type=dict[str, bytes])
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, RecursionError):
         return {}

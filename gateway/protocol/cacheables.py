@@ -66,8 +66,8 @@ def _normalize(body: bytes) -> bytes | None:
         message = _plain(load_pairs(body))
     except (Rejected, Doubled, RecursionError):
         return None
-    params = message.get("params", {})
-    if not message.keys() <= _ENVELOPE or not isinstance(params, dict) or not _PER_CALL.isdisjoint(params):
+    params = message.get("params", {}) if isinstance(message, dict) else None
+    if not isinstance(params, dict) or not message.keys() <= _ENVELOPE or not _PER_CALL.isdisjoint(params):
         return None
     if isinstance(meta := params.get("_meta"), dict):
         params["_meta"] = {key: value for key, value in meta.items() if key not in _VOLATILE}
@@ -122,7 +122,7 @@ def parse_cacheable(result: bytes) -> Cacheable | None:
     try:
         hints = _decode_hints(result)
         ttl = find(result, "ttlMs")
-    except (msgspec.MsgspecError, Doubled, RecursionError):
+    except (msgspec.MsgspecError, Doubled, UnicodeDecodeError, RecursionError):
         return None
     # An absent `ttlMs` counts as 0, a negative one too ("Time-to-Live (TTL) Field"); interim results have none.
     if ttl is None or hints.ttl_ms <= 0 or hints.result_type != "complete":
@@ -141,6 +141,6 @@ def find_result(response: bytes) -> bytes | None:
     """The `result` object of a JSON-RPC response; None where it has none."""
     try:
         found = find(response, "result")
-    except (msgspec.MsgspecError, Doubled, RecursionError):
+    except (msgspec.MsgspecError, Doubled, UnicodeDecodeError, RecursionError):
         return None
     return None if found is None else found.value

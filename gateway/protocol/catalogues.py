@@ -115,7 +115,7 @@ def keep_items(kind: Kind, result: bytes, is_kept: Callable[[str], bool]) -> byt
     kept = [item.raw for item in page.items if is_kept(item.name)]
     try:
         items, scope, ttl_ms = (find(result, key) for key in (_LIST_KEYS[kind], "cacheScope", "ttlMs"))
-    except (Doubled, msgspec.MsgspecError) as error:
+    except (Doubled, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("a key of the result stands twice, or in a variant") from error
     if items is None:
         raise Malformed(f"the result has no `{_LIST_KEYS[kind]}`")

@@ -64,7 +64,7 @@ class Seen:
                 told = _decode_told(message)
                 self.has_questions |= told.method is not msgspec.UNSET and told.id is not msgspec.UNSET
                 self.is_news(told)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self.has_questions = True
 
     def is_news(self, told: _Told) -> bool:
@@ -76,7 +76,7 @@ class Seen:
             return True
         try:
             made = _decode_progress(told.params)
-        except msgspec.MsgspecError:  # none that could be compared
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # none that could be compared
             return True
         if made.progress <= self._progress.get(made.token, float("-inf")):
             return False
@@ -103,7 +103,7 @@ class Repetition:
         try:
             messages, is_batch = _split(data)
             kept = [kept for message in messages if (kept := self._translate(message))]
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return data
         if not is_batch:
             return kept[0] if kept else b""
@@ -149,7 +149,7 @@ def read_hint(response: bytes, tool: str) -> Hint:
     """Whether the tool's annotations call it read-only. An answer that is no list calls nothing so."""
     try:
         page = _decode_tools(response).result
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Hint(is_read_only=False)
     for found in page.tools:
         if found.name == tool:
@@ -172,5 +172,5 @@ def name_tool(request: bytes) -> str:
     """The tool that a `tools/call` names; empty where it names none."""
     try:
         return _decode_call(request).params.name
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""

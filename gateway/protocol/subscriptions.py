@@ -80,7 +80,7 @@ def parse_listen(body: bytes) -> Filter | None:
     """What the request wants to be told; None where it says anything that isn't known here, such as an extension's."""
     try:
         wanted = _decode_listen(body).params.notifications
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     found = _to_filter(wanted)
     return None if len(found.uris) > MAX_URIS else found
@@ -101,7 +101,7 @@ def read_filter(body: bytes) -> Filter | None:
     """What the request wants to be told of that is known here; None where it says nothing of the kind."""
     try:
         return _to_filter(_decode_leniently(body).params.notifications)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
