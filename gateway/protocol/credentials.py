@@ -6,6 +6,7 @@ here (MCP 2025-11-25, basic/authorization "Token Requirements"). `X-Forwarded-Cl
 """
 
 import re
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -24,14 +25,14 @@ _SCHEME: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr](?: |$)")
 _ELEMENT_END: Final = re.compile(r'[;,]|"(?:[^"\\]|\\.)*"|[^;,"]+')
 
 
-class CredentialHeaders(msgspec.Struct, frozen=True):
+class CredentialHeaders(msgspec.Struct, frozen=True, dict=True):
     """Which headers are read besides `Authorization`, names in lower case; None: not read, and not ours to keep."""
 
     api_key: bytes | None = None
     user: bytes | None = None  # of a trusted proxy, as is the next
     groups: bytes | None = None
 
-    @property
+    @cached_property
     def names(self) -> frozenset[bytes]:
         """All of them. They are for the gateway: none goes on to a backend, whoever sent it."""
         return frozenset(name for name in (self.api_key, self.user, self.groups) if name is not None)
