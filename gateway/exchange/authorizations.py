@@ -44,7 +44,7 @@ async def authenticate(exchange: Exchange, mount: str) -> None:
         inbound.headers, exchange.index, headers, trusted=trusted, resource=resource, path=inbound.path
     )
     exchange.identity = gate.recall(credentials) or await gate.identify(credentials)
-    if headers.names:  # they were for us
+    if not headers.names.isdisjoint(exchange.index):  # they were for us
         kept = [header for header in inbound.headers if header[0] not in headers.names]
         exchange.inbound = msgspec.structs.replace(inbound, headers=kept)
 
