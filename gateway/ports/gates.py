@@ -8,8 +8,8 @@ How the flow asks, where `site.admission` is not None (where it is, everyone is 
     identity = gateway.gate.recall(credentials) or await gateway.gate.identify(credentials)
 
 `site.admission.headers.names` are the headers that must not go on to a backend. A grant that wants further scopes raises
-`insufficient_scope(called_as(resource, path), all_that_are_needed)` of `protocol/resources`. A swapped configuration is told to the gate by
-`change(site.admission)`, in the same turn of the loop in which `gateway.site` is replaced.
+`insufficient_scope(called_as(resource, path), all_that_are_needed)` of `protocol/resources`. A swapped configuration is told
+to the gate by `change(site.admission)`, in the same turn of the loop in which `gateway.site` is replaced.
 """
 
 from typing import Protocol
