@@ -58,8 +58,7 @@ _REFERENCES: Final = {
 
 async def narrow_named(exchange: Exchange, aggregate: Aggregate, intent: Send, body: bytes, target: Target) -> Narrowed:
     """A request that names a tool, a prompt or a resource. Raises `Rejected` where no member has it, or it may not be seen."""
-    span = find_text(body, *target.path)
-    shown = msgspec.json.decode(span.value, type=str)
+    span, shown = find_name(body, intent.first.name, target.path)
     local = await resolve(exchange, aggregate, target.kind, shown)
     if local is None or not permits(aggregate, local.member, target.kind, local.name):
         raise unknown(target.kind, shown, intent.era)
@@ -110,6 +109,18 @@ def read_owner(body: bytes, *path: str) -> Owned | None:
         raise Rejected(Outcome.AMBIGUOUS, f"the body has more than one {'.'.join(path)}: {doubled}") from doubled
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def find_name(body: bytes, name: str | None, path: tuple[str, ...]) -> tuple[Span, str]:
+    """Where the name at that place stands, and what it is. `name`: what it was read as, where it was. Raises as `find_text`."""
+    # Where nothing is escaped a text stands in the body as it is; one that stands there once is the one that was read.
+    if name is not None and b"\\" not in body:
+        quoted = _encode(name)
+        if body.count(quoted) == 1:
+            start = body.find(quoted)
+            return Span(start, start + len(quoted), quoted), name
+    span = find_text(body, *path)
+    return span, msgspec.json.decode(span.value, type=str)
 
 
 def find_text(body: bytes, *path: str) -> Span:

@@ -4,8 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.aggregates.targets import find_name
 from gateway.policy.aggregates import Aggregate, Globs, Member
+from gateway.protocol.splices import find
 from tests.fakes import FakeAnswer, Sent
 from tests.flow.scenes import error_of, run
 from tests.flow.test_aggregates import Server, ask_modern, lists, modern, refusal, reply_of, result, world_of
@@ -73,3 +77,16 @@ async def test_a_list_is_for_all_only_if_every_member_says_so(
 ) -> None:
     reply = reply_of(await run(world_of(docs=docs, math=math), modern("tools/list"), ask_modern("tools/list")))
     assert (reply["ttlMs"], reply["cacheScope"]) == told
+
+
+texts = st.text(max_size=8) | st.sampled_from(["math__add", "name", '"', "\\", "é", "\u2028"])
+
+
+@proves("AGG-7")
+@given(texts, st.dictionaries(texts, texts | st.lists(texts, max_size=2), max_size=3), st.booleans())
+def test_a_name_is_found_at_a_glance_where_an_exact_look_finds_it(name: str, arguments: Any, ascii_only: bool) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"arguments": arguments, "name": name}}
+    body = json.dumps(message, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    span, shown = find_name(body, name, ("params", "name"))
+    assert span == find(body, "params", "name")
+    assert shown == name
