@@ -84,6 +84,10 @@ tools: install ## Fetch what tests need besides: Node, the conformance suite, ot
 bench: install ## Measure: direct, nginx, the gateway, FastMCP's proxy, side by side (ARGS='--help')
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: fuzz
+fuzz: install ## Give every parser some million inputs: about 20 minutes (EXAMPLES=10000: fewer)
+	@MCPGW_FUZZ_EXAMPLES=$(or $(EXAMPLES),150000) $(BIN)/python -m pytest tests/protocol/test_parsers.py
+
 # uv resolves for every platform and Python at once. The locks name versions and hashes, no download addresses.
 COMPILE = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header $(if $(UPGRADE),--upgrade)
