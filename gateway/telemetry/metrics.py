@@ -12,44 +12,25 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from typing import Final, Literal, TypeVar
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import ProcessCollector, disable_created_metrics
 
 from gateway.policy.caches import CacheOutcome
 from gateway.ports import Record, StreamTurn
 from gateway.telemetry.blames import UPSTREAM_FAILURES
 from gateway.telemetry.labels import ToolNames, name_method
 from gateway.telemetry.pages import CONFIGURATION, render_page
-
-BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 600.0)
-"""Dense where the gateway's own share shows, sparse up to the long tool calls. Twelve, because each is a series."""
-
-_Mode = Literal["livesum", "livemax", "livemin"]
-"""How a gauge adds up over workers. Always `live…`: what a dead worker said last is no longer so."""
-_M = TypeVar("_M", bound=MetricWrapperBase)
+from gateway.telemetry.series import Definitions
 
 
-class _Series(dict[tuple[str, ...], _M]):
-    """Label values → the child metric. prometheus-client's own look-up takes a lock and builds a tuple of strings."""
-
-    def __init__(self, metric: _M) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, values: tuple[str, ...]) -> _M:
-        child = self[values] = self._metric.labels(*values)
-        return child
-
-
-class Metrics:
+class Metrics(Definitions):
     """The numbers of this worker, and the page that shows those of the whole replica."""
 
     def __init__(self, version: str = "unknown") -> None:
         # `_created` adds a series for each series, and Prometheus needs none of them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
+        super().__init__()
         self._shared_folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._tools = ToolNames()
         self._digest = ""
@@ -178,18 +159,6 @@ class Metrics:
         self._gauge("mcp_gateway_start_time_seconds", "When the oldest worker started.", "livemin").set(time.time())
         if not self._shared_folder:  # with several workers it would tell of the one that happens to answer
             ProcessCollector(registry=self._registry)
-
-    def _histograms(self, name: str, help_text: str, labels: tuple[str, ...]) -> _Series[Histogram]:
-        return _Series(Histogram(name, help_text, labels, registry=self._registry, buckets=BUCKETS_SECONDS))
-
-    def _counters(self, name: str, help_text: str, labels: tuple[str, ...]) -> _Series[Counter]:
-        return _Series(Counter(name, help_text, labels, registry=self._registry))
-
-    def _gauges(self, name: str, help_text: str, labels: tuple[str, ...], mode: _Mode = "livesum") -> _Series[Gauge]:
-        return _Series(Gauge(name, help_text, labels, registry=self._registry, multiprocess_mode=mode))
-
-    def _gauge(self, name: str, help_text: str, mode: _Mode) -> Gauge:
-        return Gauge(name, help_text, registry=self._registry, multiprocess_mode=mode)
 
     def begin(self, record: Record) -> None:
         """One more exchange in flight, at the mount that the record names: it keeps to it."""
