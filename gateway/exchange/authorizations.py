@@ -80,14 +80,17 @@ def check(exchange: Exchange, backend: Backend, message: Message, body: bytes, e
 
 def check_call(exchange: Exchange, backend: Backend, method: str, kind: Kind | None, name: str, era: Era) -> None:
     """Raises where it may not be done: a challenge where further scopes would help; else as for what nobody has."""
-    permit, grants = exchange.permit, exchange.site.grants
+    permit, grants, admission = exchange.permit, exchange.site.grants, exchange.site.admission
     if permit.may_call(method, kind, name):
         return
-    if grants is not None and (scopes := scopes_for(grants, exchange.identity, backend.name, method, kind, name)):
-        resource = resource_of(exchange.site.public_url, exchange.record.mount)
-        # All that its next token should have: some clients ask for just these, and would lose what they had.
-        kept = exchange.identity.scopes.union(exchange.site.admission.scopes if exchange.site.admission else ())
-        raise insufficient_scope(called_as(resource, exchange.inbound.path), kept.union(scopes))
+    # Only an issuer gives further scopes: for API keys alone there is nowhere to be sent.
+    if grants is not None and admission is not None and admission.issuers:
+        scopes = scopes_for(grants, exchange.identity, backend.name, method, kind, name)
+        if scopes:
+            resource = resource_of(exchange.site.public_url, exchange.record.mount)
+            # All that its next token should have: some clients ask for just these, and would lose what they had.
+            kept = exchange.identity.scopes.union(admission.scopes)
+            raise insufficient_scope(called_as(resource, exchange.inbound.path), kept.union(scopes))
     if not permit.is_admitted:
         raise not_granted("this server")
     raise not_granted(f"`{method}`") if kind is None else unknown(kind, name, era)

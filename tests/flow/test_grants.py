@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.policy.admissions import Admission
+from gateway.policy.admissions import Admission, Issuer
 from gateway.policy.aggregates import Aggregate, Member
 from gateway.policy.grants import Audience, Grant, Grants
 from gateway.policy.identities import Identity
@@ -73,7 +73,9 @@ def gated(grants: Grants | None = GRANTS, aggregate: Aggregate | None = None, **
     world = world_of(**every) if aggregate is None else world_of(aggregate, **every)
     site = msgspec.structs.replace(
         world.gateway.site,
-        admission=Admission(headers=CredentialHeaders(api_key=b"x-api-key")),
+        admission=Admission(
+            issuers=(Issuer("https://login.example"),), headers=CredentialHeaders(api_key=b"x-api-key")
+        ),
         grants=grants,
         public_url="https://mcp.example",
     )
@@ -312,3 +314,13 @@ class TestGrants:
         assert b'error="insufficient_scope"' in challenge
         assert b'scope="math:write mcp"' in challenge
         assert b'resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/math/mcp"' in challenge
+
+    async def test_where_nobody_gives_scopes_there_is_no_challenge(self) -> None:
+        writers = Audience(groups=("devs",), scopes=("math:write",))
+        world = gated(Grants((*GRANTS.grants, Grant(writers, backends=("math",), allow=Rules(tools=("div",))))))
+        keys_alone = msgspec.structs.replace(world.gateway.site.admission, issuers=())
+        world.gateway.site = msgspec.structs.replace(world.gateway.site, admission=keys_alone)
+        inbound, body = call_at("/math/mcp", b"ada", "div")
+        client = await run(world, inbound, body)
+        assert error_of(client)[3] == "Unknown tool: div"
+        assert client.header(b"www-authenticate") is None
