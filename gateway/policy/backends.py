@@ -77,6 +77,7 @@ class Backend(msgspec.Struct, frozen=True):
     health_check: HealthCheck | None = None
     max_connections: int = 1024  # calls per endpoint and worker; beyond it OVERLOADED. Standing streams don't count
     heal: bool = True
+    allow_link_local: bool = False  # whether it may be at an address of `policy/addresses`
     reexecute: Reexecute = "never"
     caching: Caching = Caching()
     rates: Rates = NO_RATES  # of each caller; each of them stands in the place of the site's

@@ -60,6 +60,7 @@ def compile_backend(name: str, shape: BackendShape, timeouts: TimeoutsShape, tls
         health_check=HealthCheck(check.path, check.interval, check.timeout) if check else None,
         max_connections=shape.max_connections,
         heal=shape.heal,
+        allow_link_local=shape.allow_link_local,
         reexecute=shape.reexecute,
         caching=compile_caching(shape.cache),
         rates=compile_rates(shape.limits),

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.policy.absences import MAX_HEARTBEAT_SECONDS, MIN_HEARTBEAT_SECONDS
+from gateway.policy.addresses import is_metadata
 from gateway.policy.backends import parse_endpoint
 from gateway.policy.sites import RESERVED_PATHS
 from gateway.settings.session_keys import split_keys
@@ -27,9 +28,6 @@ _OWN_HEADERS: Final = frozenset({
 
 AGGREGATE_MOUNT: Final = "/mcp"
 _METADATA_HOSTS: Final = frozenset({"metadata.google.internal", "metadata.goog", "metadata"})
-_METADATA_NETWORKS: Final = tuple(
-    map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32"))
-)  # link-local (RFC 3927, RFC 4291), and where EC2 and Alibaba Cloud serve instance credentials beyond it
 
 
 def none_as_empty(value: object) -> object:
@@ -76,7 +74,7 @@ def is_link_local(url: str) -> bool:
     address = _parse_address(host)
     if address is None:
         return host in _METADATA_HOSTS
-    return any(address in network for network in _METADATA_NETWORKS if network.version == address.version)
+    return is_metadata(address)
 
 
 def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -89,8 +87,7 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
             return ipaddress.IPv4Address(socket.inet_aton(host))
         except OSError:
             return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
+    return address
 
 
 def check_mount(mount: str) -> str:

@@ -25,7 +25,8 @@ class _Line:
         self.pools: dict[Address, Pool] = {}
 
     def is_dialled_like(self, backend: Backend) -> bool:
-        return self.backend.tls == backend.tls and self.backend.proxy == backend.proxy
+        mine = self.backend
+        return (mine.tls, mine.proxy, mine.allow_link_local) == (backend.tls, backend.proxy, backend.allow_link_local)
 
 
 class PooledClient:

@@ -9,14 +9,16 @@ import socket
 import ssl
 from typing import Final
 
+from gateway.policy.addresses import leads_to_metadata
 from gateway.policy.backends import Backend, Endpoint, Tls
 from gateway.protocol.outcomes import Failed, Outcome
 from gateway.upstream.connections import Connection
-from gateway.upstream.dials import dial
+from gateway.upstream.dials import AddressesRefused, dial, never
 from gateway.upstream.requests import encode_opening
 from gateway.upstream.tunnels import Proxy, TunnelRefused, TunnelReply, encode_connect, name_origin, parse_proxy
 
 _HINTS: Final = (
+    (AddressesRefused, "its name leads to a link-local or cloud-metadata address (see `allow_link_local:`)"),
     (ConnectionRefusedError, "nothing listens there"),
     (ConnectionResetError, "it closed the connection while it was being made"),
     (socket.gaierror, "its host name can't be resolved"),
@@ -34,6 +36,8 @@ class Dialler:
     def __init__(self, backend: Backend) -> None:
         self._name = backend.name
         self._tls = backend.tls
+        # A proxy is dialled where the operator says; what it dials is its own affair.
+        self._is_refused = never if backend.allow_link_local or backend.proxy else leads_to_metadata
         self._proxy: Proxy | None = parse_proxy(backend.proxy) if backend.proxy else None
         self._context: ssl.SSLContext | None = None
         self._making = asyncio.Lock()
@@ -56,7 +60,7 @@ class Dialler:
     async def _dial(self, endpoint: Endpoint, connection: Connection) -> None:
         context = await self._find_context() if endpoint.tls else None
         nearest = self._proxy or endpoint
-        made = await dial(nearest.host, nearest.port)
+        made = await dial(nearest.host, nearest.port, self._is_refused)
         descriptor = made.fileno()
         loop = asyncio.get_running_loop()
         try:

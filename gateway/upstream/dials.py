@@ -5,6 +5,7 @@ Knows nothing of backends, TLS or HTTP. Raises OSError; its callers translate.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -18,9 +19,25 @@ Place = tuple[int, tuple[Any, ...]]
 """An address family, and an address as the socket module takes it."""
 
 
-async def dial(host: str, port: int) -> socket.socket:
-    """A connected, non-blocking socket to the first address of `host` that answers. Raises OSError."""
-    return await _race(_interleave(await _look_up(host, port)))
+class AddressesRefused(OSError):
+    """The name leads only where nothing may be dialled."""
+
+
+def never(_: str) -> bool:
+    """No address is refused."""
+    return False
+
+
+async def dial(host: str, port: int, is_refused: Callable[[str], bool] = never) -> socket.socket:
+    """A connected, non-blocking socket to the first address of `host` that answers. Raises OSError.
+
+    `is_refused` is asked of each address before anything is sent to it: what a name leads to is not the operator's word.
+    """
+    places = await _look_up(host, port)
+    allowed = [place for place in places if not is_refused(place[1][0])]
+    if places and not allowed:
+        raise AddressesRefused
+    return await _race(_interleave(allowed))
 
 
 async def _look_up(host: str, port: int) -> list[Place]:

@@ -621,6 +621,12 @@ async def test_beyond_its_connections_a_backend_is_overloaded_until_a_call_ends(
         assert await call(client, backend) == (200, b"{}")
 
 
+async def test_a_name_that_leads_to_a_metadata_address_is_not_dialled(client: PooledClient) -> None:
+    backend = backend_at("http://169.254.169.254/latest/meta-data")
+    message = await failure(call(client, backend), Outcome.UNREACHABLE)
+    assert message.endswith("its name leads to a link-local or cloud-metadata address (see `allow_link_local:`).")
+
+
 async def test_standing_streams_neither_count_nor_are_counted(client: PooledClient) -> None:
     async def script(peer: Peer) -> None:
         request = await peer.read_request()

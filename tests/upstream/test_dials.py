@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.upstream.dials import _interleave, _race, dial
+from gateway.upstream.dials import AddressesRefused, _interleave, _race, dial
 from tests.upstream.servers import WITHIN_SECONDS
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -92,3 +92,13 @@ def test_families_take_turns_beginning_with_the_systems_favourite() -> None:
     assert _interleave([a, b, c, d]) == [a, c, b, d]
     assert _interleave([c, a, b]) == [c, a, b]
     assert _interleave([]) == []
+
+
+async def test_addresses_that_are_refused_are_passed_over_and_where_all_are_nothing_is_dialled() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        made = await dial("localhost", port, lambda address: ":" in address)
+        assert made.getpeername()[0] == "127.0.0.1"
+        made.close()
+        with pytest.raises(AddressesRefused):
+            await dial("127.0.0.1", port, lambda _: True)
