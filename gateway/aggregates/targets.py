@@ -12,7 +12,7 @@ from gateway.exchange.authorizations import unknown
 from gateway.exchange.exchanges import Exchange
 from gateway.policy.aggregates import Aggregate, Local, permits, read_prefix
 from gateway.policy.backends import Backend
-from gateway.policy.catalogues import match_template
+from gateway.policy.catalogues import find_shown, match_template
 from gateway.protocol import headers as h
 from gateway.protocol.catalogues import Kind
 from gateway.protocol.intents import Intent, Send
@@ -149,7 +149,7 @@ async def resolve(exchange: Exchange, aggregate: Aggregate, kind: Kind, shown: s
         if len(bare) < 2:
             return Local(bare[0], shown) if bare else None
     listing = await find_listing(exchange, aggregate, kind, shown)
-    if (found := listing.catalogue.locals.get(shown)) is not None or not kind.is_uri:
+    if (found := find_shown(aggregate, kind, shown, listing.catalogue)) is not None or not kind.is_uri:
         return found
     return await _resolve_unlisted(exchange, aggregate, kind, shown)
 

@@ -19,9 +19,6 @@ from gateway.policy.streams import Ailment
 from gateway.protocol.versions import Era
 from gateway.telemetry.redactions import scrub, shorten, strip_query
 
-OPERATIONS_PATHS: Final = frozenset({"/health", "/livez", "/readyz", "/metrics"})
-"""The paths that belong here, on whichever port."""
-
 DRAINING: Final = "draining"
 """The hindrance by which a replica says that it is about to end."""
 

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.exchange.exchanges import Exchange
 from gateway.policy.audits import Auditing
-from gateway.policy.forwarding import client_address
+from gateway.policy.forwarding import find_address, read_hops
 from gateway.ports import AuditEntry, AuditLog
 from gateway.protocol.intents import Intent, Send
 from gateway.protocol.messages import Message
@@ -53,11 +53,11 @@ def note_calls(exchange: Exchange) -> None:
 
 def describe(exchange: Exchange) -> AuditEntry:
     """What all messages of the exchange have in common."""
-    inbound, record = exchange.inbound, exchange.record
+    inbound, record, proxies = exchange.inbound, exchange.record, exchange.site.trusted_proxies
     return AuditEntry(
         request_id=record.request_id,
         principal=exchange.principal or ANONYMOUS,
-        client=client_address(inbound.headers, inbound.peer, exchange.site.trusted_proxies),
+        client=find_address(inbound.peer, read_hops(inbound.headers, proxies), proxies),
         http_method=inbound.method,
         mount=record.mount,
         backend=record.backend,

@@ -10,7 +10,7 @@ import math
 from gateway.exchange.exchanges import Exchange
 from gateway.policy.aggregates import Aggregate
 from gateway.policy.backends import Backend
-from gateway.policy.forwarding import find_caller
+from gateway.policy.forwarding import find_caller, read_hops
 from gateway.policy.quotas import NO_RATES, Rate
 from gateway.protocol.intents import Intent, Listen, Resume, Send
 from gateway.protocol.outcomes import Denied, Outcome
@@ -98,8 +98,7 @@ def caller_of(exchange: Exchange) -> str:
     if exchange.principal:
         return f"principal {exchange.principal}"
     inbound, proxies = exchange.inbound, exchange.site.trusted_proxies
-    told = tuple(value for name, value in inbound.headers if name == b"x-forwarded-for") if proxies else ()
-    return f"address {find_caller(inbound.peer, told, proxies)}"
+    return f"address {find_caller(inbound.peer, read_hops(inbound.headers, proxies), proxies)}"
 
 
 def refusal(limit: str, backend: str, rate: Rate, wait_seconds: float) -> Denied:

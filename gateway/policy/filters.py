@@ -1,16 +1,7 @@
 """Lists as one who calls may see them. A list that is filtered is theirs alone: it leaves as private (design §10)."""
 
-from collections.abc import Iterable
-
 from gateway.policy.permits import Permit
-from gateway.protocol.catalogues import Item, Kind, keep_items
-
-
-def filter_items(permit: Permit, kind: Kind, items: Iterable[Item]) -> tuple[Item, ...]:
-    """Those that may be seen, in their order."""
-    if permit.shows_all(kind):
-        return tuple(items)
-    return tuple(item for item in items if permit.may_see(kind, item.name))
+from gateway.protocol.catalogues import Kind, keep_items
 
 
 def filter_result(kind: Kind, result: bytes, permit: Permit) -> bytes:

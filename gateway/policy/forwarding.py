@@ -28,12 +28,16 @@ def _read_address(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
-@lru_cache(maxsize=4096)
-def find_caller(peer: str, told: tuple[bytes, ...], proxies: tuple[str, ...]) -> str:
-    """The address that calls, as its nearest proxies tell it: from the last hop of X-Forwarded-For back, the first that is
-    none of them. Of an IPv6 address the /64, which is one network's to choose from (RFC 4291 §2.5.4).
+def read_hops(headers: h.Headers, proxies: tuple[str, ...]) -> tuple[bytes, ...]:
+    """What X-Forwarded-For tells, line by line; nothing where no proxy's word counts."""
+    return tuple(value for name, value in headers if name == b"x-forwarded-for") if proxies else ()
 
-    `told`: the header's values, in their order; a stranger's are not believed.
+
+def find_address(peer: str, told: tuple[bytes, ...], proxies: tuple[str, ...]) -> str:
+    """The address that calls, as its nearest proxies tell it: from the last hop of X-Forwarded-For back, the first that is
+    none of them.
+
+    `told`: the header's values, in their order; a stranger's are not believed, nor what is no address.
     """
     hops = [hop.strip().decode("latin-1") for value in told for hop in value.split(b",")]
     caller = peer
@@ -41,21 +45,19 @@ def find_caller(peer: str, told: tuple[bytes, ...], proxies: tuple[str, ...]) ->
         if _read_address(hop := hops.pop()) is None:
             break
         caller = hop
+    return caller
+
+
+@lru_cache(maxsize=4096)
+def find_caller(peer: str, told: tuple[bytes, ...], proxies: tuple[str, ...]) -> str:
+    """Who calls, as limits count: of an IPv6 address the /64, which is one network's to choose from (RFC 4291 §2.5.4)."""
+    caller = find_address(peer, told, proxies)
     address = _read_address(caller)
     return (
         str(ip_network((int(address), 64), strict=False))
         if isinstance(address, IPv6Address)
         else str(address or caller)
     )
-
-
-def client_address(headers: h.Headers, peer: str, proxies: tuple[str, ...]) -> str:
-    """Who called, as far as it can be believed: the peer, or the last one in X-Forwarded-For whom no trusted proxy is."""
-    if not proxies or not is_trusted(peer, proxies):
-        return peer
-    lines = (value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for")
-    hops = [hop.strip() for line in lines for hop in line.split(",")]
-    return next((hop[:64] for hop in reversed(hops) if hop and not is_trusted(hop, proxies)), peer)
 
 
 def upstream_headers(

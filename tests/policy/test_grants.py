@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.explanations import Explanation, explain
-from gateway.policy.filters import filter_items, filter_result
+from gateway.policy.filters import filter_result
 from gateway.policy.grants import MAX_PERMITS, Audience, Grant, Grants, permit_for, scopes_for
 from gateway.policy.identities import ANONYMOUS, Identity
 from gateway.policy.permits import TOTAL, Permit
 from gateway.policy.rules import EVERYTHING, NOTHING, Rules
-from gateway.protocol.catalogues import Kind, parse_page
+from gateway.protocol.catalogues import Kind
 from tests.requirements import proves
 
 ANYBODY = Audience(is_anybody=True)
@@ -231,12 +231,6 @@ def test_a_list_that_may_be_kept_and_does_not_say_by_whom_is_made_private() -> N
 def test_a_list_that_is_shown_in_full_is_left_as_it_is() -> None:
     told = b'{"prompts":[{"name":"a"},7],"cacheScope":"public"}'
     assert filter_result(Kind.PROMPT, told, permit(grant(allow=Rules(prompts=("*",))))) is told
-
-
-def test_items_of_a_merged_list_are_filtered_alike() -> None:
-    items = parse_page(Kind.TOOL, b'{"tools":[{"name":"add"},{"name":"sub"}]}').items
-    assert [item.name for item in filter_items(permit(RULES), Kind.TOOL, items)] == ["add"]
-    assert filter_items(TOTAL, Kind.TOOL, items) == items
 
 
 # What is remembered
